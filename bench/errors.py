@@ -1,0 +1,111 @@
+"""The exceptions of bench, in one tree.
+
+::
+
+    BenchError
+    ├── SuiteError            a suite or recipe that can't work: all its problems, each with file, line and key
+    ├── UnknownNameError      a name that no table knows; carries the nearest known ones
+    ├── PluginError           a plugin that may not run, or that doesn't do what it says
+    ├── DatasetError          images or labels that are missing, damaged or of the wrong shape or range
+    ├── ModelError            a model that can't be loaded, or whose outputs aren't logits of the right shape
+    │   ├── ModelUnavailable  weights that can't be had here (no network, no such file)
+    │   └── UnsafeWeights     weights that would have to be unpickled
+    ├── AttackError           an attack that broke its contract (left the ball, returned NaN)
+    ├── StoreError            a run directory that can't be read or written
+    │   └── SchemaError       records written by a newer bench
+    ├── ConsentError          work that needs an explicit yes (large files)
+    └── Interrupted           the user stopped the run; what was finished is saved
+
+The command line catches ``BenchError`` once and exits with its ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BenchError(Exception):
+    """Base of everything that bench raises on purpose; the message says what to do."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file: where it stands, what it is, what would be accepted."""
+
+    message: str
+    file: str = ""
+    line: int | None = None
+    key: str = ""
+    accepted: str = ""
+
+    def __str__(self) -> str:
+        place = self.file + (f":{self.line}" if self.line is not None else "")
+        head = ": ".join(part for part in (place, self.key) if part)
+        text = f"{head}: {self.message}" if head else self.message
+        return f"{text} (accepted: {self.accepted})" if self.accepted else text
+
+
+class SuiteError(BenchError):
+    """A suite or recipe that can't work.
+
+    Args:
+        problems: everything that is wrong, in the order of the file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class UnknownNameError(BenchError):
+    """A name that no table knows."""
+
+    def __init__(self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str]) -> None:
+        self.kind, self.name, self.nearest, self.known = kind, name, tuple(nearest), tuple(known)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
+
+
+class PluginError(BenchError):
+    """A plugin that may not run, or that doesn't do what it says."""
+
+
+class DatasetError(BenchError):
+    """Images or labels that are missing, damaged, or of the wrong shape or range."""
+
+
+class ModelError(BenchError):
+    """A model that can't be loaded, or whose outputs aren't logits of the right shape."""
+
+
+class ModelUnavailable(ModelError):  # noqa: N818 (the status of a cell is "unavailable")
+    """Weights that can't be had here: no network, no such file."""
+
+
+class UnsafeWeights(ModelError):  # noqa: N818
+    """Weights that would have to be unpickled, which can run any code."""
+
+
+class AttackError(BenchError):
+    """An attack that broke its contract: it left the ball, or returned NaN."""
+
+
+class StoreError(BenchError):
+    """A run directory that can't be read or written."""
+
+
+class SchemaError(StoreError):
+    """Records that a newer bench wrote."""
+
+
+class ConsentError(BenchError):
+    """Work that needs an explicit yes."""
+
+
+class Interrupted(BenchError):  # noqa: N818
+    """The user stopped the run; what was finished is saved."""
+
+    exit_code = 130

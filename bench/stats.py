@@ -1,0 +1,99 @@
+"""Intervals and paired tests for counts of images.
+
+All functions take counts or boolean arrays over images and speak of the sampling of images only: a robust accuracy is
+an upper bound, and no interval here covers an attack that could have been stronger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats as _scipy_stats
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval for a proportion (Wilson 1927).
+
+    Args:
+        successes: number of successes, 0 to n.
+        n: number of trials; with 0 trials the interval is [0, 1].
+        confidence: level, in (0, 1).
+
+    Raises:
+        ValueError: if ``successes`` is outside 0 to n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must be between 0 and n, got {successes} of {n}")
+    if n == 0:
+        return Interval(0.0, 1.0)
+    z = float(_scipy_stats.norm.ppf(0.5 + confidence / 2))
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def mcnemar(a: BoolArray, b: BoolArray) -> float:
+    """McNemar's exact two-sided test on paired outcomes (McNemar 1947).
+
+    Args:
+        a: outcomes of the first, shape (N,).
+        b: outcomes of the second on the same images, shape (N,).
+
+    Returns:
+        The p-value; 1.0 where no pair differs.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"paired outcomes must have the same shape, got {a.shape} and {b.shape}")
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    if only_a + only_b == 0:
+        return 1.0
+    return float(_scipy_stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of many p-values (Holm 1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def rank_ranges(outcomes: Sequence[BoolArray], alpha: float = 0.05) -> list[tuple[int, int]]:
+    """The range of ranks that all-pairs McNemar tests with Holm's correction leave to each row.
+
+    A row's best rank is one more than the number of rows that are significantly better, its worst rank is the number of
+    rows less those that are significantly worse.
+
+    Args:
+        outcomes: per row the robust images, each shape (N,), paired.
+        alpha: family-wise error rate.
+    """
+    pairs = [(i, j) for i in range(len(outcomes)) for j in range(i + 1, len(outcomes))]
+    adjusted = holm([mcnemar(outcomes[i], outcomes[j]) for i, j in pairs])
+    better, worse = [0] * len(outcomes), [0] * len(outcomes)
+    for (i, j), p in zip(pairs, adjusted, strict=True):
+        if p >= alpha:
+            continue
+        winner, loser = (i, j) if outcomes[i].sum() > outcomes[j].sum() else (j, i)
+        better[loser] += 1
+        worse[winner] += 1
+    return [(1 + better[i], len(outcomes) - worse[i]) for i in range(len(outcomes))]

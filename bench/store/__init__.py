@@ -1,0 +1,1 @@
+"""The store: cell and sample records on disk, written atomically, read without torch."""

@@ -1,0 +1,173 @@
+"""The records on disk: one row per sample, one JSON file per cell, one per run.
+
+Everything that a table, a plot or an audit needs stands in these records; nothing reads a model again. The schema
+versions rise when a field changes its meaning; a newer file is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
+
+SCHEMA_VERSION = 1
+
+Status = Literal["done", "error", "unavailable"]
+
+
+class SampleRecord(NamedTuple):
+    """What happened to one sample in one cell: one row of the parquet files.
+
+    Probabilities and distances are float; passes are counted per sample by the harness, not by the attack.
+    """
+
+    cell: str
+    """id of the cell"""
+    position: int
+    """position of the sample in the dataset's order, from 0"""
+    sample_id: str
+    sample_digest: str
+    """sha256 of the clean image's float32 bytes, 16 hex digits"""
+    label: int
+    clean_prediction: int
+    clean_correct: bool
+    adversarial_prediction: int
+    """float32 prediction on the projected adversarial point; the clean prediction where the attack returned none"""
+    success: bool
+    """verified: clean-correct, inside the threat model, and misclassified in float32"""
+    robust: bool
+    """clean-correct and not broken"""
+    linf: float
+    """Linf distance of the judged point from the clean image"""
+    l2: float
+    """L2 distance of the judged point from the clean image"""
+    raw_distance: float
+    """distance of the point as the attack returned it, in the threat model's norm, before any projection"""
+    clean_margin: float
+    """logit of the label minus the best other logit, on the clean image"""
+    adversarial_margin: float
+    """the same on the judged point: below 0 where the attack succeeded"""
+    clean_confidence: float
+    """softmax probability of the predicted class on the clean image"""
+    adversarial_confidence: float
+    """softmax probability of the predicted class on the judged point"""
+    iterations: int
+    """steps that the attack spent on this sample; -1 where a library doesn't tell"""
+    forwards: float
+    """forward passes on this sample; shared out evenly over the batch where a library attacks"""
+    backwards: float
+    rejected: bool
+    """the defense abstained on the judged point"""
+    stage: str
+    """the stage of an ensemble that broke the sample; empty where none did"""
+
+
+class Estimate(BaseModel):
+    """A metric with its 95 % interval over the sampling of images; n counts the images it was computed from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float | None
+    """``None`` where there is nothing to compute it from"""
+    low: float | None = None
+    high: float | None = None
+    n: int
+
+
+class Flag(BaseModel):
+    """Something that a reader of the number must know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    severity: Literal["info", "warning", "invalid"]
+    message: str
+    source: str = ""
+
+
+class Cost(BaseModel):
+    """What the cell cost, summed over its shards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    images_per_second: float | None
+    forwards: float
+    backwards: float
+
+
+class StageResult(BaseModel):
+    """One stage of an ensemble: how many samples it was given, and how many it left robust."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    attacked: int
+    broken: int
+    robust_accuracy: float
+    seconds: float
+
+
+class CellResult(BaseModel):
+    """``cells/<cell>.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    cell: str
+    """id"""
+    role: Literal["suite", "prerequisite", "oblivious", "gradient_free"]
+    status: Status
+    dataset: DatasetSpec
+    model: ModelSpec
+    defense: DefenseSpec
+    threat_model: ThreatModelSpec
+    attack: AttackSpec
+    adversary: Literal["oblivious", "adaptive"]
+    seed: int
+    search: str
+    precision: str
+    samples: int
+    """samples that the suite asked for"""
+    metrics: dict[str, Estimate] = {}
+    stages: tuple[StageResult, ...] = ()
+    cost: Cost | None = None
+    flags: tuple[Flag, ...] = ()
+    reason: str = ""
+    """why the cell is an error or unavailable, in one line"""
+    traceback: str = ""
+    provenance: dict[str, Any] = {}  # Any: JSON values
+    """digests and versions that the id was made from, the device, the times"""
+
+    @property
+    def defense_id(self) -> str:
+        """The defense's name in tables."""
+        return self.defense.id or self.defense.name
+
+    @property
+    def attack_id(self) -> str:
+        """The attack's name in tables."""
+        return self.attack.id or self.attack.name
+
+
+class RunRecord(BaseModel):
+    """``run.json``: the suite as resolved, where and with what it ran, and the cells that it has now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    suite: Suite
+    run: str
+    command: str
+    started: str
+    finished: str | None = None
+    cells: tuple[str, ...]
+    """ids of the cells that the suite has now, in its order; others in the directory are kept but not shown"""
+    positions: tuple[int, ...] = ()
+    """positions of the samples that the suite asks for now, in the dataset's order"""
+    dataset: dict[str, Any] = {}  # Any: JSON values
+    """name, digest, number of images and classes, class names, and a note where the images are for smoke tests only"""
+    environment: dict[str, Any] = {}  # Any: JSON values
+    """versions, device, threads, git commit of the working directory"""

@@ -1,0 +1,107 @@
+"""Cells: one combination of a suite's product each, with an identity that says what its verdicts depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.suites.spec import (
+    Adversary,
+    AttackSpec,
+    DatasetSpec,
+    DefenseSpec,
+    ModelSpec,
+    Search,
+    ThreatModelSpec,
+)
+
+Role = Literal["suite", "prerequisite", "oblivious", "gradient_free"]
+"""Why a cell is there: the suite asks for it; another cell reads its examples; the harness adds it to defended rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One (dataset, model, defense, threat model, attack, adversary, seed) of a suite's product.
+
+    Attributes:
+        role: why the cell is there. A ``prerequisite`` attacks the bare model with the ``strongest`` search and keeps
+            every example; an ``oblivious`` cell judges the examples of its ``prerequisite`` on the defended model.
+        attack: with its defaults filled in.
+    """
+
+    role: Role
+    dataset: DatasetSpec
+    model: ModelSpec
+    defense: DefenseSpec
+    threat_model: ThreatModelSpec
+    attack: AttackSpec
+    adversary: Adversary
+    seed: int
+    search: Search
+    precision: str
+
+    @property
+    def defense_id(self) -> str:
+        """The defense's name in tables."""
+        return self.defense.id or self.defense.name
+
+    @property
+    def attack_id(self) -> str:
+        """The attack's name in tables."""
+        return self.attack.id or self.attack.name
+
+    @property
+    def label(self) -> str:
+        """For people, on one line."""
+        defense = "" if self.defense.name == "none" else f" + {self.defense_id}"
+        seed = f" seed {self.seed}" if self.seed else ""
+        role = {"prerequisite": " (examples for the oblivious adversary)", "gradient_free": " (gradient-free check)"}
+        adversary = " oblivious" if self.adversary == "oblivious" else ""
+        return f"{self.model.id}{defense} | {self.threat_model.label} | {self.attack_id}{adversary}{seed}{role.get(self.role, '')}"
+
+    @property
+    def slug(self) -> str:
+        """The readable prefix of the id."""
+        parts = [
+            self.model.id,
+            *([] if self.defense.name == "none" else [self.defense_id]),
+            self.threat_model.slug,
+            self.attack_id,
+            *([] if self.defense.name == "none" else [self.adversary]),
+            f"s{self.seed}",
+        ]
+        return re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(parts)).lower()[:100]
+
+    def identity(self, facts: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON values
+        """All that can change a verdict, as JSON values; ids, paths, batch sizes and devices are not in it.
+
+        Args:
+            facts: what only the runner can know: digests of the weights, the architecture's code and the dataset,
+                revisions of attack and defense, versions of a backend library, digests of plugins.
+        """
+        return {
+            "dataset": {"name": self.dataset.name, "split": self.dataset.split},
+            "threat_model": {"norm": self.threat_model.norm, "eps": str(self.threat_model.eps)},
+            "attack": {"name": self.attack.name, "backend": self.attack.backend, "args": self.attack.args},
+            "defense": {"name": self.defense.name, "args": self.defense.args},
+            "adversary": self.adversary,
+            "transferred": self.role == "oblivious",
+            "seed": self.seed,
+            "search": self.search,
+            "precision": self.precision,
+            "facts": dict(facts),
+        }
+
+    def id(self, facts: Mapping[str, Any]) -> str:  # Any: JSON values
+        """The readable prefix and a hash of the identity."""
+        return f"{self.slug}-{digest(self.identity(facts))}"
+
+
+def digest(value: object) -> str:
+    """A short sha256 of a JSON value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,289 @@
+"""What a suite says, in its canonical form.
+
+The short forms of the YAML (``- fgsm``, ``eps: 8/255``, ``robustbench:Wong2020Fast``) are widened here, so that files,
+``--set`` and Python take the same words. Names, norms and parameters are checked against the tables in
+:mod:`bench.suites.check`; the model and the data themselves in the runner's preflight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+
+Norm = Literal["linf", "l2", "l1", "l0"]
+Adversary = Literal["oblivious", "adaptive"]
+Search = Literal["first_success", "strongest"]
+Precision = Literal["auto", "float32"]
+SaveAdversarial = Literal["none", "successes", "all"]
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
+
+
+def parse_eps(value: object) -> Fraction:
+    """The exact radius of ``"8/255"``, ``0.5`` or ``"0.031"``.
+
+    Raises:
+        ValueError: for anything else, or a radius that isn't above 0.
+    """
+    if isinstance(value, Fraction):
+        eps = value
+    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"eps must be a number or a fraction such as 8/255, got {value!r}")
+    else:
+        try:
+            eps = Fraction(str(value).replace(" ", ""))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"eps must be a number or a fraction such as 8/255, got {value!r}") from None
+    if eps <= 0:
+        raise ValueError(f"eps must be above 0, got {value!r}")
+    return eps
+
+
+def format_eps(eps: Fraction) -> str:
+    """As people write it: ``8/255`` where the denominator divides 255, else a decimal."""
+    if eps.denominator != 1 and 255 % eps.denominator == 0:
+        return f"{eps.numerator * (255 // eps.denominator)}/255"
+    return f"{float(eps):g}"
+
+
+Eps = Annotated[Fraction, BeforeValidator(parse_eps), PlainSerializer(str, return_type=str)]
+Number3 = tuple[float, ...]
+
+
+def _identifier(value: str) -> str:
+    if not _IDENTIFIER.fullmatch(value):
+        raise ValueError(f"an id is made of letters, digits and _ . + = -, and starts with a letter or digit, got {value!r}")
+    return value
+
+
+Identifier = Annotated[str, BeforeValidator(lambda value: _identifier(value) if isinstance(value, str) else value)]
+
+
+class Spec(BaseModel):
+    """Base of everything that a suite says: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _named(value: object) -> object:
+    """Widens ``"fgsm"`` to ``{"name": "fgsm"}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _fold_args(value: object, own: frozenset[str]) -> object:
+    """Moves the parameters written beside ``name`` into ``args``."""
+    if not isinstance(value, Mapping):
+        return value
+    args = value.get("args", {})
+    if not isinstance(args, Mapping):
+        return value
+    beside = {str(key): item for key, item in value.items() if key not in own}
+    both = sorted(set(beside) & set(args))
+    if both:
+        raise ValueError(f"given twice, beside name and in args: {', '.join(both)}")
+    kept = {key: item for key, item in value.items() if key in own}
+    return {**kept, "args": {**args, **beside}}
+
+
+class DatasetSpec(Spec):
+    """Which images: a name from the table of datasets, where they come from, and which of them."""
+
+    name: str = Field(description="a name that `bench list datasets` shows, such as cifar10")
+    source: str | None = Field(None, description="where they come from, such as samples (the few images that foolbox ships)")
+    path: str | None = Field(None, description="file or directory of images; relative to the suite, else to the working directory")
+    split: Literal["train", "test", "val"] = Field("test", description="which part of the dataset")
+    samples: int | None = Field(None, ge=1, description="how many images; all where it isn't given")
+    select: Literal["first", "random", "stratified"] = Field("first", description="which images are taken")
+    seed: int = Field(0, ge=0, description="seed of a random or stratified selection")
+    args: dict[str, Any] = Field({}, description="further parameters of this dataset")  # Any: the dataset's own parameters
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        return _fold_args(_named(value), frozenset(cls.model_fields))
+
+
+class ThreatModelSpec(Spec):
+    """The norm and the radius that an adversarial example must keep."""
+
+    norm: Norm = Field(description="the distance: linf, l2, l1 or l0")
+    eps: Eps = Field(description="the radius in [0, 1] units, such as 8/255")
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        if isinstance(value, str):
+            norm, _, eps = value.partition(":")
+            if not eps:
+                raise ValueError(f"a threat model in short is norm:eps, such as linf:8/255, got {value!r}")
+            return {"norm": norm.strip(), "eps": eps.strip()}
+        return value
+
+    @property
+    def label(self) -> str:
+        """For people: ``Linf 8/255``."""
+        return f"{self.norm.capitalize()} {format_eps(self.eps)}"
+
+    @property
+    def slug(self) -> str:
+        """For file names: ``linf-8_255``."""
+        return f"{self.norm}-{format_eps(self.eps).replace('/', '_')}"
+
+
+class ModelSpec(Spec):
+    """A model: where its weights come from and how it is built."""
+
+    id: Identifier = Field(description="the name in tables and files")
+    source: str = Field(description="robustbench, timm, checkpoint, zoo, or a plugin's name")
+    name: str | None = Field(None, description="the model's name in its source, such as Wong2020Fast")
+    weights: str | None = Field(None, description="file of weights; relative to the suite, else to the working directory")
+    key: str | None = Field(None, description="where the state dict lies inside the file, such as state_dict or state_dict.0")
+    architecture: str | None = Field(None, description="a name that `bench list architectures` shows")
+    architecture_args: dict[str, Any] = Field({}, description="parameters of the architecture")  # Any: the architecture's own
+    mean: tuple[float, ...] | None = Field(None, description="normalisation: mean per channel, in [0, 1] units")
+    std: tuple[float, ...] | None = Field(None, description="normalisation: standard deviation per channel")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$", description="digest that the weights must have")
+    clean_accuracy: float | None = Field(None, ge=0, le=100, description="declared clean accuracy in %")
+    directory: str | None = Field(None, description="where robustbench keeps its weights (<dir>/<dataset>/<threat model>/<name>.pt)")
+    threat_model: Literal["Linf", "L2", "corruptions"] | None = Field(
+        None, description="robustbench's list that the model stands in; the suite's norm where it isn't given"
+    )
+    args: dict[str, Any] = Field({}, description="further parameters of the source")  # Any: the source's own parameters
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        if isinstance(value, str):
+            source, colon, name = value.partition(":")
+            value = {"source": source, "name": name} if colon else {"source": source}
+            if source == "checkpoint" and colon:
+                value = {"source": source, "weights": name}
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        if isinstance(value.get("architecture"), Mapping):
+            architecture = dict(value["architecture"])
+            value["architecture"] = architecture.pop("name", None)
+            value["architecture_args"] = {**architecture.pop("args", {}), **architecture}
+        if "id" not in value:
+            stem = str(value.get("weights") or "").replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+            candidate = str(value.get("name") or stem or value.get("source") or "")
+            value["id"] = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", candidate).strip("-") or "model"
+        return value
+
+
+class AttackSpec(Spec):
+    """An attack and its parameters."""
+
+    id: Identifier | None = Field(None, description="the name in tables; made from name and parameters where it isn't given")
+    name: str = Field(description="a name that `bench list attacks` shows, such as pgd")
+    backend: str | None = Field(None, description="whose implementation; the attack's default where it isn't given")
+    args: dict[str, Any] = Field({}, description="the attack's parameters (also written beside name)")  # Any: the attack's own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        return _fold_args(_named(value), frozenset(cls.model_fields))
+
+
+class DefenseSpec(Spec):
+    """A defense and its parameters; ``none`` is the bare model."""
+
+    id: Identifier | None = Field(None, description="the name in tables; made from name and parameters where it isn't given")
+    name: str = Field(description="a name that `bench list defenses` shows, or none")
+    args: dict[str, Any] = Field({}, description="the defense's parameters (also written beside name)")  # Any: the defense's own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        if value is None:
+            value = "none"
+        return _fold_args(_named(value), frozenset(cls.model_fields))
+
+
+class Combination(Spec):
+    """A filter on combinations: ids or patterns (``*``) of what it names; what it doesn't name, it doesn't restrict."""
+
+    model: str | list[str] | None = Field(None, description="model ids")
+    defense: str | list[str] | None = Field(None, description="defense ids")
+    attack: str | list[str] | None = Field(None, description="attack ids")
+    threat_model: str | list[str] | None = Field(None, description="threat models, such as linf:8/255 or linf:*")
+    adversary: str | list[str] | None = Field(None, description="oblivious or adaptive")
+
+
+class RunOptions(Spec):
+    """How the suite is run; only seed, search and precision can change a verdict."""
+
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="attack seeds; several are restarts: their union is ranked")
+    precision: Precision = Field("auto", description="arithmetic of the attack's gradients; verdicts are always float32")
+    search: Search = Field("first_success", description="stop at the first verified success, or spend the whole budget")
+    save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")
+    shard_size: int = Field(256, ge=1, le=4096, description="samples per unit of work, saving and resuming")
+    gradient_free_queries: int = Field(
+        500, ge=0, description="queries of the gradient-free attack added to every defended row; 0 switches it off (flagged)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "seed" in value:
+            if "seeds" in value:
+                raise ValueError("give seed or seeds, not both")
+            value = {**{key: item for key, item in value.items() if key != "seed"}, "seeds": [value["seed"]]}
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value) or any(seed < 0 for seed in value):
+            raise ValueError(f"seeds must be distinct and at least 0, got {list(value)}")
+        return value
+
+
+class Suite(Spec):
+    """One YAML file: what to evaluate."""
+
+    name: Identifier = Field(description="name of the suite, and of its directory under results/")
+    description: str = Field("", description="one line for people")
+    task: Literal["classification"] = Field("classification", description="what the models do")
+    plugins: tuple[str, ...] = Field((), description="Python files with models, attacks, ... of your own; need --allow-plugins")
+    dataset: DatasetSpec = Field(description="the images")
+    threat_models: tuple[ThreatModelSpec, ...] = Field(min_length=1, description="norms and radii; eps may be a list")
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="the models")
+    attacks: tuple[AttackSpec, ...] = Field(min_length=1, description="the attacks")
+    defenses: tuple[DefenseSpec, ...] = Field((DefenseSpec(name="none"),), min_length=1, description="the defenses")
+    adversaries: tuple[Adversary, ...] = Field(
+        ("oblivious", "adaptive"), min_length=1, description="what the attacker of a defense knows"
+    )
+    metrics: tuple[str, ...] = Field((), description="metrics to record; all where none is given")
+    include: tuple[Combination, ...] = Field((), description="keep only combinations that one of these names")
+    exclude: tuple[Combination, ...] = Field((), description="drop combinations that one of these names")
+    run: RunOptions = Field(RunOptions(), description="how the suite is run")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        if isinstance(value.get("threat_models"), list | tuple):
+            value["threat_models"] = [
+                {**item, "eps": eps} if isinstance(item, Mapping) and isinstance(item.get("eps"), list) else item
+                for item in value["threat_models"]
+                for eps in (item["eps"] if isinstance(item, Mapping) and isinstance(item.get("eps"), list) else [None])
+            ]
+        if "seeds" in value:
+            run = dict(value.get("run") or {})
+            if "seed" in run or "seeds" in run:
+                raise ValueError("give seeds at the top or under run, not both")
+            value["run"] = {**run, "seeds": value.pop("seeds")}
+        return value

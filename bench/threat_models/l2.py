@@ -1,0 +1,43 @@
+"""The L2 ball: the Euclidean length of the perturbation is at most eps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.threat_models.base import ThreatModel
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class L2(ThreatModel):
+    """The Euclidean length of the perturbation over all pixels and channels is at most eps."""
+
+    norm: ClassVar[str] = "l2"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The Euclidean distance of each pair, shape (N,)."""
+        return (x_adv - x).flatten(1).norm(dim=1)
+
+    def project_ball(self, delta: Tensor) -> Tensor:
+        """Shortens perturbations that are longer than eps to length eps."""
+        length = delta.flatten(1).norm(dim=1).clamp_min(_TINY)
+        return delta * (self.radius / length).clamp_max(1.0).view(-1, *[1] * (delta.dim() - 1))
+
+    def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Uniform in the ball: a Gaussian direction, and a radius of eps * u^(1/d)."""
+        direction = torch.randn(shape, generator=generator)
+        radius = self.radius * torch.rand((), generator=generator).item() ** (1 / direction.numel())
+        return direction * (radius / direction.norm().clamp_min(_TINY))
+
+    def ascend(self, gradient: Tensor) -> Tensor:
+        """The gradient at unit length; zero stays zero. Scaled by its largest entry first, so that tiny gradients count."""
+        shape = (-1, *[1] * (gradient.dim() - 1))
+        largest = gradient.flatten(1).abs().amax(1)
+        scaled = gradient / torch.where(largest > 0, largest, torch.ones_like(largest)).view(shape)
+        length = scaled.flatten(1).norm(dim=1)
+        return scaled / torch.where(length > 0, length, torch.ones_like(length)).view(shape)

@@ -1,0 +1,34 @@
+"""The Linf ball: every pixel may change by at most eps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.threat_models.base import ThreatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Linf(ThreatModel):
+    """Every pixel may change by at most eps (Goodfellow et al. 2015, arXiv:1412.6572)."""
+
+    norm: ClassVar[str] = "linf"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The largest absolute difference of each pair, shape (N,)."""
+        return (x_adv - x).flatten(1).abs().amax(1)
+
+    def project_ball(self, delta: Tensor) -> Tensor:
+        """Clips every coordinate to [-eps, eps]."""
+        return delta.clamp(-self.radius, self.radius)
+
+    def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Uniform in the cube (Madry et al. 2018, arXiv:1706.06083)."""
+        return (2 * torch.rand(shape, generator=generator) - 1) * self.radius
+
+    def ascend(self, gradient: Tensor) -> Tensor:
+        """The sign of the gradient."""
+        return gradient.sign()

@@ -102,7 +102,9 @@ class Registry(Generic[T]):
         """
         known = self.entries().get(name)
         if known is not None and (known.origin != origin or known.digest != digest):
-            raise PluginError(f"{origin}: the {self.kind} {name!r} is already there (from {known.origin}); rename yours")
+            raise PluginError(
+                f"{origin}: the {self.kind} {name!r} is already there (from {known.origin}); rename yours"
+            )
         self.entries()[name] = self._describe(thing, f"{origin}:{name}", origin=origin, digest=digest)
         self._objects[name] = thing
 

@@ -21,23 +21,23 @@ class L2(ThreatModel):
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The Euclidean distance of each pair, shape (N,)."""
-        return (x_adv - x).flatten(1).norm(dim=1)
+        return torch.linalg.vector_norm((x_adv - x).flatten(1), dim=1)
 
     def project_ball(self, delta: Tensor) -> Tensor:
         """Shortens perturbations that are longer than eps to length eps."""
-        length = delta.flatten(1).norm(dim=1).clamp_min(_TINY)
+        length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(_TINY)
         return delta * (self.radius / length).clamp_max(1.0).view(-1, *[1] * (delta.dim() - 1))
 
     def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the ball: a Gaussian direction, and a radius of eps * u^(1/d)."""
         direction = torch.randn(shape, generator=generator)
         radius = self.radius * torch.rand((), generator=generator).item() ** (1 / direction.numel())
-        return direction * (radius / direction.norm().clamp_min(_TINY))
+        return direction * (radius / torch.linalg.vector_norm(direction).clamp_min(_TINY))
 
     def ascend(self, gradient: Tensor) -> Tensor:
-        """The gradient at unit length; zero stays zero. Scaled by its largest entry first, so that tiny gradients count."""
+        """The gradient at unit length, scaled by its largest entry first so that a tiny one counts; zero stays zero."""
         shape = (-1, *[1] * (gradient.dim() - 1))
         largest = gradient.flatten(1).abs().amax(1)
         scaled = gradient / torch.where(largest > 0, largest, torch.ones_like(largest)).view(shape)
-        length = scaled.flatten(1).norm(dim=1)
+        length = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
         return scaled / torch.where(length > 0, length, torch.ones_like(length)).view(shape)

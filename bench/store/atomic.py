@@ -1,0 +1,66 @@
+"""Writing files so that a reader, or a process killed at any moment, sees the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.errors import StoreError
+
+_EXPLAINED = {
+    errno.ENOSPC: "no space left on the device; free some and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another place with --results",
+    errno.EACCES: "no permission to write there; choose another place with --results",
+    errno.EPERM: "no permission to write there; choose another place with --results",
+}
+
+
+def explain(error: OSError, path: Path) -> StoreError:
+    """A storage failure in words, with what to do; what was finished before is untouched."""
+    reason = _EXPLAINED.get(error.errno or 0, error.strerror or str(error))
+    return StoreError(f"{path}: can't write: {reason} (everything finished before is saved)")
+
+
+def write(path: Path, fill: Callable[[Path], None]) -> None:
+    """Writes a file through a temporary name beside it, flushed to disk before it gets its own.
+
+    Args:
+        path: the file; its directory is made where it is missing.
+        fill: writes the whole content to the path that it is given.
+
+    Raises:
+        StoreError: where the disk is full, read-only or not writable; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explain(error, path) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text as :func:`write` does."""
+    write(path, lambda temporary: _write_encoded(temporary, text))
+
+
+def _write_encoded(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,141 @@
+"""Part files: the rows of one shard of one cell as parquet, its adversarial examples as safetensors.
+
+The rows are the commit point: examples are written first, so a part whose rows are there is whole. What a shard cost
+stands in the metadata of its parquet file, so that it survives a kill and travels with the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import SchemaError, StoreError
+from bench.store.atomic import write
+from bench.store.records import SCHEMA_VERSION, Flag, SampleRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_METADATA_KEY = b"bench"
+_TYPES = {"str": "string", "int": "int64", "float": "float64", "bool": "bool"}
+
+
+class StageCost(BaseModel):
+    """One stage of an ensemble on one shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    attacked: int
+    broken: int
+    seconds: float
+
+
+class ShardReport(BaseModel):
+    """What one evaluation of a shard cost and noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int
+    seconds: float
+    device: str
+    batch_size: int
+    stages: tuple[StageCost, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+
+class Examples(NamedTuple):
+    """Adversarial examples: ids and float32 images of shape (N, C, H, W)."""
+
+    sample_ids: tuple[str, ...]
+    images: npt.NDArray[np.float32]
+
+
+class Part(NamedTuple):
+    """One part file as read."""
+
+    rows: pd.DataFrame
+    reports: tuple[ShardReport, ...]
+
+
+def schema() -> pa.Schema:
+    """The columns of a part, in the order of :class:`SampleRecord`."""
+    import pyarrow as pa
+
+    return pa.schema([(name, _TYPES[kind.__name__]) for name, kind in get_type_hints(SampleRecord).items()])
+
+
+def write_rows(path: Path, records: Sequence[SampleRecord], reports: Sequence[ShardReport]) -> None:
+    """Writes the rows of a part with what they cost."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = {"schema_version": SCHEMA_VERSION, "reports": [report.model_dump(mode="json") for report in reports]}
+    columns = {name: [getattr(record, name) for record in records] for name in SampleRecord._fields}
+    table = pa.table(columns, schema=schema().with_metadata({_METADATA_KEY: json.dumps(metadata).encode()}))
+    write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_rows(path: Path) -> Part:
+    """Reads the rows of a part.
+
+    Raises:
+        StoreError: where the file is damaged (names it, and what to do).
+        SchemaError: where a newer bench wrote it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+        metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
+        version = int(metadata["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise SchemaError(f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION})")
+        reports = tuple(ShardReport.model_validate(report) for report in metadata["reports"])
+        rows = table.select(list(SampleRecord._fields)).to_pandas()
+    except (pa.ArrowException, OSError, KeyError, ValueError, ValidationError) as error:
+        raise StoreError(f"{path}: damaged ({error}); delete this file to compute its samples again") from error
+    return Part(rows, reports)
+
+
+def to_records(rows: pd.DataFrame) -> list[SampleRecord]:
+    """The rows of a frame as records."""
+    return [SampleRecord(*row) for row in rows[list(SampleRecord._fields)].astype(object).itertuples(index=False)]
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Writes adversarial examples; their sample ids stand in the file's metadata."""
+    from safetensors.numpy import save_file
+
+    metadata = {"schema_version": str(SCHEMA_VERSION), "sample_ids": json.dumps(list(examples.sample_ids))}
+    images = {"x_adv": np.ascontiguousarray(examples.images, dtype=np.float32)}
+    write(path, lambda temporary: save_file(images, temporary, metadata=metadata))
+
+
+def read_examples(path: Path) -> Examples:
+    """Reads adversarial examples.
+
+    Raises:
+        StoreError: where the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            sample_ids = tuple(json.loads((file.metadata() or {})["sample_ids"]))
+            images = file.get_tensor("x_adv")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise StoreError(
+            f"{path}: damaged ({error}); delete it and its part under samples/ to compute it again"
+        ) from error
+    if len(sample_ids) != len(images):
+        raise StoreError(f"{path}: damaged: {len(sample_ids)} ids for {len(images)} images")
+    return Examples(sample_ids, images)

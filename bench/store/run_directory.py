@@ -1,0 +1,228 @@
+"""One run on disk: ``results/<suite>/<run>/``, the finished cells of one suite."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import SchemaError, StoreError
+from bench.store import parts
+from bench.store.atomic import explain, write_text
+from bench.store.records import SCHEMA_VERSION, CellResult, RunRecord, SampleRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = TypeVar("Record", RunRecord, CellResult)
+
+
+class RunDirectory:
+    """Reads and writes the records of one run.
+
+    Cells are found by the hash at the end of their id, so that renaming a model in the suite loses nothing.
+
+    Args:
+        path: ``results/<suite>/<run>``; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """A run that is there already.
+
+        Args:
+            path: the run's directory, or a suite's directory with a single run in it.
+
+        Raises:
+            StoreError: where there is none.
+        """
+        if (path / "run.json").is_file():
+            return cls(path)
+        runs = sorted(found.parent for found in path.glob("*/run.json")) if path.is_dir() else []
+        if len(runs) == 1:
+            return cls(runs[0])
+        if runs:
+            names = ", ".join(run.name for run in runs)
+            raise StoreError(f"{path}: several runs here ({names}); name one, such as {runs[0]}")
+        raise StoreError(f"{path}: no run.json here; a run is a directory such as results/<suite>/default")
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def read_run(self) -> RunRecord:
+        """``run.json``."""
+        return self._read(self.path / "run.json", RunRecord)
+
+    def write_run(self, record: RunRecord) -> None:
+        """Writes ``run.json``."""
+        write_text(self.path / "run.json", record.model_dump_json(indent=1) + "\n")
+
+    def write_cell(self, result: CellResult) -> None:
+        """Writes ``cells/<cell>.json``, in place of an older record of the same cell."""
+        path = self.path / "cells" / f"{result.cell}.json"
+        write_text(path, result.model_dump_json(indent=1) + "\n")
+        for older in (self.path / "cells").glob(f"*-{_hash(result.cell)}.json"):
+            if older != path:
+                older.unlink()
+
+    def read_cell(self, cell: str) -> CellResult | None:
+        """The record of one cell, or ``None`` where it isn't finished."""
+        found = sorted((self.path / "cells").glob(f"*-{_hash(cell)}.json"))
+        return self._read(found[0], CellResult) if found else None
+
+    def read_cells(self) -> list[CellResult]:
+        """The finished cells that the suite has now, in its order."""
+        results = [self.read_cell(cell) for cell in self.read_run().cells]
+        return [result for result in results if result is not None]
+
+    # -- samples ---------------------------------------------------------------------------------------------------
+
+    def read_samples(self, cell: str) -> pd.DataFrame:
+        """All rows of one cell by position; the columns are the fields of :class:`SampleRecord`."""
+        return self.read_part_frames(cell)[0]
+
+    def read_reports(self, cell: str) -> list[parts.ShardReport]:
+        """What the shards of one cell cost."""
+        return self.read_part_frames(cell)[1]
+
+    def read_part_frames(self, cell: str) -> tuple[pd.DataFrame, list[parts.ShardReport]]:
+        """The rows and the costs of one cell."""
+        import pandas as pd
+
+        directory = self._directory("samples", cell)
+        read = [parts.read_rows(path) for path in sorted(directory.glob("part-*.parquet"))]
+        reports = [report for part in read for report in part.reports]
+        if not read:
+            return pd.DataFrame(columns=list(SampleRecord._fields)), reports
+        rows = pd.concat([part.rows for part in read], ignore_index=True)
+        if rows["sample_id"].duplicated().any():
+            raise StoreError(f"{directory}: a sample has two rows; delete the part that was copied there")
+        return rows.sort_values("position", ignore_index=True), reports
+
+    def read_examples(self, cell: str) -> parts.Examples:
+        """The adversarial examples of one cell that were kept; empty where there are none."""
+        directory = self._directory("adversarial", cell)
+        read = [parts.read_examples(path) for path in sorted(directory.glob("part-*.safetensors"))]
+        if not read:
+            return parts.Examples((), np.zeros((0, 0, 0, 0), np.float32))
+        return parts.Examples(
+            tuple(sample for examples in read for sample in examples.sample_ids),
+            np.concatenate([examples.images for examples in read]),
+        )
+
+    def write_shard(
+        self,
+        cell: str,
+        index: int,
+        records: Sequence[SampleRecord],
+        report: parts.ShardReport,
+        examples: parts.Examples | None,
+    ) -> None:
+        """Adds the rows of one shard to its part file, replacing older rows of the same samples.
+
+        Args:
+            cell: id of the cell.
+            index: number of the shard.
+            records: the new rows.
+            report: what they cost.
+            examples: the adversarial examples to keep, or ``None`` to keep none.
+        """
+        rows_path = self._directory("samples", cell) / f"part-{index:05d}.parquet"
+        examples_path = self._directory("adversarial", cell) / f"part-{index:05d}.safetensors"
+        new = {record.sample_id for record in records}
+        old_rows, reports = parts.read_rows(rows_path) if rows_path.is_file() else (None, ())
+        old_records = [] if old_rows is None else parts.to_records(old_rows)
+        if examples is not None:
+            if old_records and examples_path.is_file():
+                examples = _merge(parts.read_examples(examples_path), examples, new)
+            parts.write_examples(examples_path, examples)
+        kept = [record for record in old_records if record.sample_id not in new]
+        merged = sorted([*kept, *records], key=lambda record: record.position)
+        parts.write_rows(rows_path, merged, [*reports, report])
+
+    def _directory(self, kind: str, cell: str) -> Path:
+        """Where a cell's parts lie: an existing directory with its hash, whatever its readable prefix."""
+        found = sorted((self.path / kind).glob(f"*-{_hash(cell)}"))
+        return found[0] if found else self.path / kind / cell
+
+    # -- the directory itself --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from writing into the same run, and clears what a killed one left half-written.
+
+        Raises:
+            StoreError: where another process writes there, or the directory can't be written.
+        """
+        path = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise explain(error, self.path) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+                raise StoreError(
+                    f"{self.path}: another bench process (pid {other}) is writing into this run; wait or use --run NAME"
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            for stale in self.path.rglob(".*.tmp"):
+                stale.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
+    def _read(path: Path, kind: type[Record]) -> Record:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"{path}: can't read: {error}") from error
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError as error:
+            version = _version(text)
+            if version is not None and version > SCHEMA_VERSION:
+                raise SchemaError(
+                    f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION})"
+                ) from error
+            raise StoreError(f"{path}: damaged: {error}") from error
+
+
+class _Versioned(BaseModel):
+    schema_version: int
+
+
+def _version(text: str) -> int | None:
+    try:
+        return _Versioned.model_validate_json(text).schema_version
+    except ValidationError:
+        return None
+
+
+def _hash(cell: str) -> str:
+    return cell.rsplit("-", 1)[-1]
+
+
+def _merge(old: parts.Examples, new: parts.Examples, replaced: set[str]) -> parts.Examples:
+    keep = [index for index, sample in enumerate(old.sample_ids) if sample not in replaced]
+    if not keep:
+        return new
+    if not new.sample_ids:
+        return parts.Examples(tuple(old.sample_ids[index] for index in keep), old.images[keep])
+    return parts.Examples(
+        tuple(old.sample_ids[index] for index in keep) + new.sample_ids,
+        np.concatenate([old.images[keep], new.images]),
+    )

@@ -11,6 +11,7 @@
     │   ├── ModelUnavailable  weights that can't be had here (no network, no such file)
     │   └── UnsafeWeights     weights that would have to be unpickled
     ├── AttackError           an attack that broke its contract (left the ball, returned NaN)
+    ├── MetricError           a metric that raised, or returned what isn't a finite estimate
     ├── StoreError            a run directory that can't be read or written
     │   └── SchemaError       records written by a newer bench
     ├── ConsentError          work that needs an explicit yes (large files)
@@ -91,6 +92,10 @@ class UnsafeWeights(ModelError):  # noqa: N818
 
 class AttackError(BenchError):
     """An attack that broke its contract: it left the ball, or returned NaN."""
+
+
+class MetricError(BenchError):
+    """A metric that raised, or returned what isn't a finite estimate."""
 
 
 class StoreError(BenchError):

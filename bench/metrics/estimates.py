@@ -1,0 +1,75 @@
+"""From values per image to an estimate with its 95 % interval over the sampling of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats as _scipy_stats
+
+from bench.stats import wilson
+from bench.store.records import Estimate
+
+RESAMPLES = 1000
+_SEED = 20240607
+_CHUNK = 1 << 22
+
+
+def proportion(outcomes: npt.NDArray[np.bool_]) -> Estimate:
+    """The share of true outcomes with Wilson's interval; ``None`` over no images.
+
+    Args:
+        outcomes: shape (N,).
+    """
+    n, count = len(outcomes), int(outcomes.sum())
+    if n == 0:
+        return Estimate(value=None, n=0)
+    interval = wilson(count, n)
+    return Estimate(value=count / n, low=interval.low, high=interval.high, n=n)
+
+
+def mean(values: npt.NDArray[np.float64]) -> Estimate:
+    """The mean with a percentile bootstrap interval (Efron 1979; 1,000 resamples from a fixed seed).
+
+    The order of the values doesn't matter. No interval from a single value, which says nothing about the spread.
+
+    Args:
+        values: finite, shape (N,).
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(value=None, n=0)
+    ordered = np.sort(values)
+    value = float(ordered.mean())
+    if n == 1:
+        return Estimate(value=value, n=1)
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    step = max(1, _CHUNK // n)
+    means = np.concatenate(
+        [
+            ordered[generator.integers(0, n, (min(step, RESAMPLES - start), n))].mean(axis=1)
+            for start in range(0, RESAMPLES, step)
+        ]
+    )
+    low, high = np.quantile(means, [0.025, 0.975])
+    # Rounding in the sums may push the ends past a mean that all resamples share.
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), n=n)
+
+
+def median(values: npt.NDArray[np.float64]) -> Estimate:
+    """The median with the interval between two order statistics that covers it in at least 95 % of samples.
+
+    The ends are the k-th smallest and the k-th largest value, with the largest k for which
+    ``P(Binomial(N, 1/2) < k) <= 0.025`` (Conover 1999, section 3.2). Fewer than six values allow no such interval.
+
+    Args:
+        values: finite, shape (N,).
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(value=None, n=0)
+    ordered = np.sort(values)
+    value = float(np.median(ordered))
+    k = int(_scipy_stats.binom.ppf(0.025, n, 0.5))
+    if k == 0:
+        return Estimate(value=value, n=n)
+    return Estimate(value=value, low=float(ordered[k - 1]), high=float(ordered[n - k]), n=n)

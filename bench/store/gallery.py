@@ -1,0 +1,67 @@
+"""The clean images of a few samples, kept with a run so that its gallery can be drawn without the dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import StoreError
+from bench.store.atomic import write
+from bench.store.parts import Examples
+from bench.store.records import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from bench.store.run_directory import RunDirectory
+
+FILE = "clean.safetensors"
+
+
+def write_clean(
+    run: RunDirectory, sample_ids: Sequence[str], images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+) -> None:
+    """Keeps the clean images of some samples, in place of those that were kept before.
+
+    Args:
+        run: the run.
+        sample_ids: N ids.
+        images: shape (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; kept as they are.
+
+    Raises:
+        ValueError: where ids and images don't match, or the images are of another type.
+        StoreError: where the file can't be written.
+    """
+    from safetensors.numpy import save_file
+
+    if len(sample_ids) != len(images) or images.ndim != 4:
+        raise ValueError(f"{len(sample_ids)} ids need as many images (N, C, H, W), got shape {images.shape}")
+    if images.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"images must be uint8 or float32, got {images.dtype}")
+    metadata = {"schema_version": str(SCHEMA_VERSION), "sample_ids": json.dumps(list(sample_ids))}
+    write(run.path / FILE, lambda path: save_file({"x": np.ascontiguousarray(images)}, path, metadata=metadata))
+
+
+def read_clean(run: RunDirectory) -> Examples:
+    """The clean images that were kept, float32 in [0, 1]; empty where there are none.
+
+    Raises:
+        StoreError: where the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = run.path / FILE
+    if not path.is_file():
+        return Examples((), np.zeros((0, 0, 0, 0), np.float32))
+    try:
+        with safe_open(path, framework="np") as file:
+            sample_ids = tuple(json.loads((file.metadata() or {})["sample_ids"]))
+            images = file.get_tensor("x")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{path}: damaged ({error}); delete it and run the suite again to get it back") from error
+    if len(sample_ids) != len(images):
+        raise StoreError(f"{path}: damaged: {len(sample_ids)} ids for {len(images)} images")
+    x = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
+    return Examples(sample_ids, x)

@@ -1,0 +1,47 @@
+"""The clean images beside a run come back as they were, or with an error that names the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import StoreError
+from bench.store.gallery import read_clean, write_clean
+from bench.store.run_directory import RunDirectory
+
+
+def test_float_images_come_back_exactly(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    images = np.random.default_rng(0).random((3, 1, 4, 5), dtype=np.float32)
+    write_clean(run, ["a/1", "ä/2", "b"], images)
+    ids, got = read_clean(run)
+    assert ids == ("a/1", "ä/2", "b")
+    np.testing.assert_array_equal(got, images)
+
+
+def test_bytes_come_back_in_0_1(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_clean(run, ["a"], np.array([0, 51, 255, 128], np.uint8).reshape(1, 1, 2, 2))
+    assert read_clean(run).images.ravel().tolist() == pytest.approx([0, 0.2, 1, 128 / 255])
+    assert read_clean(run).images.dtype == np.float32
+
+
+def test_nothing_kept_is_empty(tmp_path: Path) -> None:
+    assert read_clean(RunDirectory(tmp_path)).sample_ids == ()
+
+
+def test_what_does_not_match_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(ValueError, match="2 ids"):
+        write_clean(run, ["a", "b"], np.zeros((1, 1, 2, 2), np.float32))
+    with pytest.raises(ValueError, match="float64"):
+        write_clean(run, ["a"], np.zeros((1, 1, 2, 2)))
+    assert not (tmp_path / "clean.safetensors").exists()
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clean.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(StoreError, match=r"clean\.safetensors: damaged"):
+        read_clean(RunDirectory(tmp_path))

@@ -21,18 +21,21 @@ class L2(ThreatModel):
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The Euclidean distance of each pair, shape (N,)."""
-        return torch.linalg.vector_norm((x_adv - x).flatten(1), dim=1)
+        length: Tensor = torch.linalg.vector_norm((x_adv - x).flatten(1), dim=1)
+        return length
 
     def project_ball(self, delta: Tensor) -> Tensor:
         """Shortens perturbations that are longer than eps to length eps."""
         length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(_TINY)
-        return delta * (self.radius / length).clamp_max(1.0).view(-1, *[1] * (delta.dim() - 1))
+        scale: Tensor = (self.radius / length).clamp_max(1.0).view(-1, *[1] * (delta.dim() - 1))
+        return delta * scale
 
     def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the ball: a Gaussian direction, and a radius of eps * u^(1/d)."""
         direction = torch.randn(shape, generator=generator)
         radius = self.radius * torch.rand((), generator=generator).item() ** (1 / direction.numel())
-        return direction * (radius / torch.linalg.vector_norm(direction).clamp_min(_TINY))
+        length: Tensor = torch.linalg.vector_norm(direction).clamp_min(_TINY)
+        return direction * (radius / length)
 
     def ascend(self, gradient: Tensor) -> Tensor:
         """The gradient at unit length, scaled by its largest entry first so that a tiny one counts; zero stays zero."""

@@ -1,0 +1,1 @@
+"""Attacks of libraries, one adapter each: they search, the harness judges."""

@@ -1,0 +1,125 @@
+"""Attacks of the adversarial-robustness-toolbox (Nicolae et al. 2018, arXiv:1807.01069)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attacks.backends.chunk import LibraryAttack
+from bench.attacks.base import AttackContext, Samples, Target
+from bench.attacks.parameters import CWParams, FGSMParams, PGDParams
+from bench.attacks.pgd import step_size
+from bench.errors import AttackError
+
+_NORMS: dict[str, Any] = {"linf": np.inf, "l2": 2}  # Any: ART takes a number or np.inf
+
+
+def _classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has no annotations that mypy sees
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(
+        model=model,
+        loss=torch.nn.CrossEntropyLoss(),
+        input_shape=tuple(samples.x.shape[1:]),
+        nb_classes=model.num_classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if samples.x.is_cuda else "cpu",
+    )
+
+
+def _generate(attack: Any, samples: Samples) -> Tensor:  # Any: an attack of ART
+    one_hot = np.eye(int(attack.estimator.nb_classes), dtype=np.float32)[samples.y.cpu().numpy()]
+    found = attack.generate(x=samples.x.cpu().numpy(), y=one_hot)
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)).to(samples.x.device)
+
+
+class ArtFGSM(LibraryAttack):
+    """``FastGradientMethod``."""
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
+    params: FGSMParams
+
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+        """One step of ART's fast gradient method."""
+        from art.attacks.evasion import FastGradientMethod
+
+        if self.params.alpha is not None or self.params.loss != "ce":
+            raise AttackError("fgsm: backend art has no alpha and no other loss than ce; use backend bench")
+        attack = FastGradientMethod(
+            _classifier(model, samples),
+            norm=_NORMS[context.threat_model.norm],
+            eps=context.threat_model.radius,
+            num_random_init=int(self.params.random_start),
+            batch_size=len(samples),
+        )
+        return _generate(attack, samples)
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """One of each."""
+        return 1.0, 1.0
+
+
+class ArtPGD(LibraryAttack):
+    """``ProjectedGradientDescentPyTorch``."""
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
+    params: PGDParams
+
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+        """ART's PGD with its own restarts."""
+        from art.attacks.evasion import ProjectedGradientDescentPyTorch
+
+        if self.params.loss != "ce" or self.params.step_rule != "constant":
+            raise AttackError("pgd: backend art has only loss ce and step_rule constant; use backend bench")
+        if self.params.restarts > 1 and not self.params.random_start:
+            raise AttackError("pgd: restarts without random_start would all be the same; set restarts: 1")
+        attack = ProjectedGradientDescentPyTorch(
+            _classifier(model, samples),
+            norm=_NORMS[context.threat_model.norm],
+            eps=context.threat_model.radius,
+            eps_step=step_size(self.params, context.threat_model.radius),
+            max_iter=self.params.steps,
+            num_random_init=self.params.restarts if self.params.random_start else 0,
+            batch_size=len(samples),
+            verbose=False,
+        )
+        return _generate(attack, samples)
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """One of each for a step, and forward passes to compare restarts."""
+        return self.params.restarts * (self.params.steps + 2.0), float(self.params.restarts * self.params.steps)
+
+
+class ArtCW(LibraryAttack):
+    """``CarliniL2Method``: minimum-norm."""
+
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+    library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
+    minimum_norm: ClassVar[bool] = True
+    params: CWParams
+
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+        """ART's search; the clean image where it found nothing."""
+        from art.attacks.evasion import CarliniL2Method
+
+        attack = CarliniL2Method(
+            _classifier(model, samples),
+            confidence=self.params.confidence,
+            learning_rate=self.params.stepsize,
+            binary_search_steps=self.params.binary_search_steps,
+            max_iter=self.params.steps,
+            initial_const=self.params.initial_const,
+            batch_size=len(samples),
+            verbose=False,
+        )
+        return _generate(attack, samples)
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """About three forward passes and one backward pass for a step of each binary search step."""
+        total = float(self.params.binary_search_steps * self.params.steps)
+        return 3 * total, total

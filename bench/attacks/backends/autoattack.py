@@ -1,0 +1,300 @@
+"""The reference AutoAttack (pyautoattack, the official code), stage by stage.
+
+The harness drives the stages itself: a sample goes on to the next stage until one breaks it, and what broke it is judged
+on a fresh float32 prediction inside the ball, not by the attack.
+
+Croce & Hein 2020, arXiv:2003.01690.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.attacks.backends.chunk import counted
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
+from bench.attacks.losses import cross_entropy
+from bench.attacks.parameters import AutoAttackParams, SquareParams
+from bench.errors import AttackError
+from bench.store.parts import StageCost
+from bench.store.records import Flag
+
+NORMS = {"linf": "Linf", "l2": "L2"}
+STAGES = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
+}
+TARGETED_DLR_CLASSES = 4
+"""The targeted DLR loss divides by a difference of the third and fourth largest logits."""
+SQUARE_TOLERANCE = 0.002
+"""AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
+
+
+class _Loaded(NamedTuple):
+    """The library's ensemble, set up for one model and one threat model."""
+
+    ensemble: Any  # Any: pyautoattack has no annotations
+    log: list[str]
+
+
+class ReferenceAutoAttack(Attack):
+    """AutoAttack standard, plus, rand or custom through pyautoattack."""
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    library: ClassVar[tuple[str, ...]] = ("pyautoattack",)
+    chunked: ClassVar[bool] = True
+    params: AutoAttackParams
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages, in order."""
+        if self.params.version != "custom":
+            return STAGES[self.params.version]
+        if self.params.attacks is None:
+            raise AttackError("autoattack: version custom needs attacks, such as attacks: [apgd-ce, square]")
+        return tuple(self.params.attacks)
+
+    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+        """Runs the stages on what the earlier ones left robust; see :class:`bench.attacks.base.Attack`."""
+        result = AttackResult.untouched(samples)
+        robust = torch.ones(len(samples), dtype=torch.bool, device=samples.x.device)
+        stages: list[StageCost] = []
+        with _collected_log() as log:
+            for stage in self.stages:
+                alive = robust.nonzero().flatten()
+                if not len(alive):
+                    break
+                started = time.perf_counter()
+                broken = self._run_stage(stage, model, samples, alive, context, result, log)
+                robust[broken] = False
+                seconds = time.perf_counter() - started
+                stages.append(StageCost(name=stage, attacked=len(alive), broken=len(broken), seconds=seconds))
+                context.report(len(samples) - int(robust.sum()), int(robust.sum()))
+            if context.search == "strongest" and len(samples):
+                self._strengthen(model, samples, context, result, log)
+        result.iterations.fill_(-1)
+        result.stages = tuple(stages)
+        result.flags = _flags(log, stages, len(samples))
+        return result
+
+    def _run_stage(
+        self,
+        stage: str,
+        model: Target,
+        samples: Samples,
+        alive: Tensor,
+        context: AttackContext,
+        result: AttackResult,
+        log: list[str],
+    ) -> Tensor:
+        """Runs one stage on the samples that are left, and says which of them it broke."""
+        chosen = samples.take(alive)
+        seed = context.draws.chunk_seed(samples.ids, stage=stage)
+        ensemble = self._ensemble(model, context, seed, log)
+        found = counted(model, chosen, seed, lambda: perturb(ensemble, stage, chosen))
+        cpu = alive.cpu()
+        result.forwards[cpu] += found.forwards
+        result.backwards[cpu] += found.backwards
+        broken = _adversarial(model, found.x_adv, chosen, context)
+        places = alive[broken]
+        result.x_adv[places] = found.x_adv[broken]
+        for place in places.tolist():
+            result.stage[place] = stage
+        return places
+
+    def _strengthen(
+        self, model: Target, samples: Samples, context: AttackContext, result: AttackResult, log: list[str]
+    ) -> None:
+        """Full budget: APGD-CE's point of highest loss takes the place of a weaker one, never of a success by a failure."""
+        seed = context.draws.chunk_seed(samples.ids, stage="strongest")
+        ensemble = self._ensemble(model, context, seed, log)
+        ensemble.apgd.loss = "ce"
+
+        def search() -> Tensor:
+            with torch.no_grad():
+                points: Tensor = ensemble.apgd.perturb(samples.x.clone(), samples.y.clone(), best_loss=True)
+            return points
+
+        found = counted(model, samples, seed, search)
+        result.forwards += found.forwards
+        result.backwards += found.backwards
+        with torch.no_grad():
+            higher = cross_entropy(model(found.x_adv), samples.y) > cross_entropy(model(result.x_adv), samples.y)
+        was = _adversarial(model, result.x_adv, samples, context)
+        now = _adversarial(model, found.x_adv, samples, context)
+        better = (now & ~was) | ((now == was) & higher)
+        result.x_adv[better] = found.x_adv[better]
+
+    def _ensemble(
+        self, model: Target, context: AttackContext, seed: int, log: list[str]
+    ) -> Any:  # Any: untyped library
+        if model.num_classes < TARGETED_DLR_CLASSES and {"apgd-t", "apgd-dlr"} & set(self.stages):
+            raise AttackError(
+                f"autoattack: its DLR losses need at least {TARGETED_DLR_CLASSES} classes, the model has "
+                f"{model.num_classes}; use version custom with attacks: [apgd-ce, fab, square]"
+            )
+        from pyautoattack import AutoAttack
+
+        version = "standard" if self.params.version == "custom" else self.params.version
+        ensemble = AutoAttack(
+            model,
+            norm=NORMS[context.threat_model.norm],
+            eps=context.threat_model.radius,
+            seed=seed,
+            version=version,
+            device=str(_device(model)),
+        )
+        targets = min(9, model.num_classes - 1)
+        ensemble.apgd_targeted.n_target_classes = ensemble.fab.n_target_classes = targets
+        ensemble.square.n_queries = self.params.n_queries
+        if self.params.eot_iter is not None:
+            ensemble.apgd.eot_iter = ensemble.apgd_targeted.eot_iter = self.params.eot_iter
+        return ensemble
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """Each stage at its budget."""
+        targets, eot = min(9, num_classes - 1), self.params.eot_iter or (20 if self.params.version == "rand" else 1)
+        restarts = 5 if self.params.version == "plus" else 1
+        costs = {
+            "apgd-ce": (101 * eot * restarts, 101 * eot * restarts),
+            "apgd-dlr": (101 * eot * restarts, 101 * eot * restarts),
+            "apgd-t": (101 * eot * targets, 101 * eot * targets),
+            "fab": (200 * restarts, 100 * restarts * num_classes),
+            "fab-t": (200 * targets, 100 * targets),
+            "square": (self.params.n_queries, 0),
+        }
+        chosen = [costs[stage] for stage in self.stages]
+        return float(sum(cost[0] for cost in chosen)), float(sum(cost[1] for cost in chosen))
+
+
+def perturb(ensemble: Any, stage: str, samples: Samples) -> Tensor:  # Any: untyped library
+    """One stage of the library's ensemble, set as its own evaluation sets it.
+
+    Args:
+        ensemble: a ``pyautoattack.AutoAttack``.
+        stage: one of apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square.
+        samples: what is attacked.
+
+    Returns:
+        The points that it leaves, shape (N, C, H, W); the clean image where it found nothing.
+    """
+    attack: Callable[[Tensor, Tensor], Tensor]
+    if stage in ("apgd-ce", "apgd-dlr"):
+        ensemble.apgd.loss = stage.removeprefix("apgd-")
+        attack = ensemble.apgd.perturb
+    elif stage in ("fab", "fab-t"):
+        ensemble.fab.targeted = stage == "fab-t"
+        if stage == "fab-t":
+            ensemble.fab.n_restarts = 1
+        attack = ensemble.fab.perturb
+    else:
+        attack = {"apgd-t": ensemble.apgd_targeted, "square": ensemble.square}[stage].perturb
+    with torch.no_grad():
+        return attack(samples.x.clone(), samples.y.clone())
+
+
+class ReferenceSquare(Attack):
+    """The Square attack of pyautoattack; score-based, no gradients."""
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    library: ClassVar[tuple[str, ...]] = ("pyautoattack",)
+    chunked: ClassVar[bool] = True
+    params: SquareParams
+
+    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+        """Attacks every sample of the chunk; see :class:`bench.attacks.base.Attack`."""
+        result = AttackResult.untouched(samples)
+        if not len(samples):
+            return result
+        seed = context.draws.chunk_seed(samples.ids)
+
+        def search() -> Tensor:
+            from pyautoattack.square import SquareAttack
+
+            attack = SquareAttack(
+                model,
+                p_init=self.params.p_init,
+                n_queries=self.params.n_queries,
+                eps=context.threat_model.radius,
+                norm=NORMS[context.threat_model.norm],
+                n_restarts=self.params.restarts,
+                seed=seed,
+                verbose=False,
+                device=_device(model),
+                resc_schedule=False,
+            )
+            with torch.no_grad():
+                points: Tensor = attack.perturb(samples.x.clone(), samples.y.clone())
+            return points
+
+        found = counted(model, samples, seed, search)
+        result.x_adv = found.x_adv
+        result.iterations.fill_(-1)
+        result.forwards.fill_(found.forwards)
+        result.backwards.fill_(found.backwards)
+        return result
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """Its queries."""
+        return float(self.params.n_queries * self.params.restarts), 0.0
+
+
+def _adversarial(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
+    """Which points are inside the threat model and misclassified, shape (N,)."""
+    with torch.no_grad():
+        logits = model(x_adv)
+    if not torch.isfinite(logits).all():
+        raise AttackError("autoattack: the model gave logits that aren't finite on an adversarial point")
+    return (logits.argmax(1) != samples.y) & context.threat_model.contains(x_adv, samples.x)
+
+
+def _device(model: Any) -> torch.device:  # Any: a module; the wrapper's class stands below
+    parameter = next(iter(model.parameters()), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+class _Collector(logging.Handler):
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.append(record.getMessage())
+
+
+@contextmanager
+def _collected_log() -> Iterator[list[str]]:
+    """What the library warns of, which becomes flags."""
+    logger = logging.getLogger("auto-attack")
+    log: list[str] = []
+    handler, propagate, level = _Collector(log), logger.propagate, logger.level
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+def _flags(log: list[str], stages: list[StageCost], n: int) -> tuple[Flag, ...]:
+    source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
+    messages = [message.split(" See ")[0] for message in dict.fromkeys(log)]
+    flags = [Flag(rule="autoattack-check", severity="warning", message=text, source=source) for text in messages]
+    square = [index for index, stage in enumerate(stages) if stage.name == "square"]
+    if square and square[0] > 0 and stages[square[0]].broken > SQUARE_TOLERANCE * max(n, 1):
+        text = (
+            f"Square, which needs no gradient, broke {stages[square[0]].broken} samples that the white-box stages left: "
+            "the gradients may be masked"
+        )
+        flags.append(Flag(rule="autoattack-square", severity="warning", message=text, source=source))
+    return tuple(flags)

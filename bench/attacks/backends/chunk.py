@@ -1,0 +1,76 @@
+"""What the adapters share: fixed chunks, seeded global generators, counted passes, smaller passes when memory runs out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
+from bench.attacks.draws import global_seed
+from bench.attacks.memory import out_of_memory
+
+
+class Counted(NamedTuple):
+    """Points that a library returned, and the passes on each of its samples."""
+
+    x_adv: Tensor
+    forwards: float
+    backwards: float
+
+
+def counted(model: Target, samples: Samples, seed: int, search: Callable[[], Tensor]) -> Counted:
+    """Runs one search of a library on one chunk.
+
+    The library's global generators are seeded before and restored afterwards. When memory runs out, the model cuts its
+    passes into pieces (same gradients, same draws) and the search starts again.
+
+    Args:
+        model: the model under attack.
+        samples: the chunk.
+        seed: for the global generators.
+        search: the library's call.
+    """
+    while True:
+        before = (model.passes.forward, model.passes.backward)
+        try:
+            with global_seed(seed):
+                x_adv = search()
+            break
+        except Exception as error:
+            piece = max(1, min(model.microbatch or len(samples), len(samples)) // 2)
+            if not out_of_memory(error) or model.microbatch == 1:
+                raise
+            model.microbatch = piece
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    n = max(1, len(samples))
+    forwards, backwards = (model.passes.forward - before[0]) / n, (model.passes.backward - before[1]) / n
+    return Counted(x_adv.detach(), forwards, backwards)
+
+
+class LibraryAttack(Attack):
+    """A single attack of a library on a chunk of samples."""
+
+    chunked: ClassVar[bool] = True
+
+    @abstractmethod
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+        """The library's call: the points that it returns, shape (N, C, H, W)."""
+
+    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+        """Attacks every sample of the chunk; see :class:`bench.attacks.base.Attack`."""
+        result = AttackResult.untouched(samples)
+        if not len(samples):
+            return result
+        seed = context.draws.chunk_seed(samples.ids)
+        found = counted(model, samples, seed, lambda: self.search(model, samples, context, seed))
+        result.x_adv = found.x_adv.to(samples.x.device)
+        result.iterations.fill_(-1)
+        result.forwards.fill_(found.forwards)
+        result.backwards.fill_(found.backwards)
+        context.report(len(samples), len(samples))
+        return result

@@ -1,0 +1,158 @@
+"""What every attack takes and gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.attacks.draws import Draws
+from bench.store.parts import StageCost
+from bench.store.records import Flag
+from bench.threat_models.base import ThreatModel
+
+
+class PassCounter(Protocol):
+    """Sample-passes through a model so far."""
+
+    forward: int
+    backward: int
+
+
+class Target(Protocol):
+    """The model under attack, defended or not: images in [0, 1] to logits, in float32.
+
+    Its forward pass is the real one; its gradient is exact, or a defense's surrogate (BPDA).
+    """
+
+    num_classes: int
+    microbatch: int | None
+    passes: Any  # Any: a PassCounter; the class of the wrapper stands below this layer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits of shape (N, K) for images of shape (N, C, H, W)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What is attacked: images that the model classifies correctly.
+
+    Attributes:
+        x: shape (N, C, H, W), float32 in [0, 1], on the model's device.
+        y: labels, shape (N,), int64.
+        ids: N stable sample ids.
+    """
+
+    x: Tensor
+    y: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Tensor) -> Samples:
+        """Some of the samples."""
+        return Samples(self.x[indices], self.y[indices], tuple(self.ids[i] for i in indices.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class AttackContext:
+    """How an attack is run.
+
+    Attributes:
+        threat_model: what it may change.
+        draws: its randomness.
+        search: ``first_success`` stops a sample at its first success, ``strongest`` spends the whole budget and keeps the
+            point of highest loss.
+        batch_size: the most samples of one pass; the engine halves it when memory runs out.
+        report: called with (samples finished, samples still robust) as the attack goes on.
+    """
+
+    threat_model: ThreatModel
+    draws: Draws
+    search: str = "first_success"
+    batch_size: int = 256
+    report: Callable[[int, int], None] = field(default=lambda finished, robust: None)
+
+
+@dataclass(slots=True)
+class AttackResult:
+    """What an attack found.
+
+    Attributes:
+        x_adv: the point for each sample as the attack leaves it, unprojected, shape (N, C, H, W).
+        iterations: steps spent on each sample, shape (N,), int64; -1 where a library doesn't tell.
+        forwards: forward passes on each sample, shape (N,), float64.
+        backwards: backward passes on each sample, shape (N,), float64.
+        stage: stage of an ensemble that each point comes from, N strings; empty without stages.
+        stages: what each stage cost.
+        flags: what a reader of the number must know.
+    """
+
+    x_adv: Tensor
+    iterations: Tensor
+    forwards: Tensor
+    backwards: Tensor
+    stage: list[str]
+    stages: tuple[StageCost, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+    @classmethod
+    def untouched(cls, samples: Samples) -> AttackResult:
+        """The clean images, at no cost: where an attack starts."""
+        n = len(samples)
+        zeros = torch.zeros(n, dtype=torch.float64)
+        iterations = torch.zeros(n, dtype=torch.int64)
+        return cls(samples.x.clone(), iterations, zeros, zeros.clone(), [""] * n)
+
+
+class Attack(ABC):
+    """Searches an adversarial example inside a threat model.
+
+    Attributes:
+        norms: norms that it works under.
+        minimum_norm: whether it looks for the smallest perturbation, which may lie beyond eps.
+        revision: raised when its verdicts can change; part of a cell's identity.
+        library: distributions whose version can change its verdicts; part of a cell's identity.
+        chunked: whether it needs fixed chunks of samples, because a library draws from global generators.
+    """
+
+    norms: ClassVar[tuple[str, ...]]
+    minimum_norm: ClassVar[bool] = False
+    revision: ClassVar[int] = 1
+    library: ClassVar[tuple[str, ...]] = ()
+    chunked: ClassVar[bool] = False
+    backends: ClassVar[dict[str, str]] = {}
+    """Other implementations of the same attack, as ``module:class``."""
+
+    @classmethod
+    def create(cls, params: Any, *, norm: str, backend: str | None) -> Attack:  # Any: each attack's own parameters
+        """The attack for a norm and a backend; the class itself unless ``backends`` names another's."""
+        if backend in cls.backends:
+            module, _, name = cls.backends[backend].partition(":")
+            attack: Attack = getattr(import_module(module), name)(params)
+            return attack
+        return cls(params)
+
+    def __init__(self, params: Any) -> None:  # Any: each attack's own parameters
+        self.params = params
+
+    @abstractmethod
+    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+        """Attacks every sample.
+
+        Args:
+            model: the model under attack.
+            samples: images that it classifies correctly.
+            context: threat model, draws, search and batch size.
+        """
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """The most (forward, backward) passes that it spends on one sample, for ``bench plan``."""
+        raise NotImplementedError

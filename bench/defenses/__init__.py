@@ -1,0 +1,56 @@
+"""Defenses: one per file; ``TABLE`` says what there is, and what each declares, without importing torch.
+
+A defense declares whether it is ``differentiable``, ``stochastic`` and whether it ``rejects``; the adaptive adversary
+attacks it accordingly (:mod:`bench.defenses.defended`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.defenses.parameters import BitDepthParams, GaussianBlurParams, JPEGParams
+from bench.registry import Entry, defenses
+from bench.suites.spec import DefenseSpec
+
+if TYPE_CHECKING:
+    from bench.defenses.base import Defense
+
+TABLE: dict[str, Entry] = {
+    "gaussian_blur": Entry(
+        "bench.defenses.gaussian_blur:GaussianBlur",
+        "blurs the image; differentiable",
+        GaussianBlurParams,
+        (),
+        "Xu et al. 2018, Feature Squeezing, arXiv:1704.01155 (spatial smoothing)",
+        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False},
+    ),
+    "bit_depth": Entry(
+        "bench.defenses.bit_depth:BitDepth",
+        "rounds every pixel to fewer bits; attacked with BPDA",
+        BitDepthParams,
+        (),
+        "Xu et al. 2018, Feature Squeezing, arXiv:1704.01155",
+        {"kind": "purifier", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "jpeg": Entry(
+        "bench.defenses.jpeg:JPEG",
+        "compresses with libjpeg and decodes again; attacked with BPDA",
+        JPEGParams,
+        (),
+        "Dziugaite et al. 2016, A study of the effect of JPG compression on adversarial images, arXiv:1608.00853",
+        {"kind": "purifier", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+}
+
+
+def build(spec: DefenseSpec) -> Defense:
+    """The defense that a suite names, with its parameters.
+
+    Raises:
+        UnknownNameError: for a name that no table knows.
+        pydantic.ValidationError: for parameters that it doesn't take.
+    """
+    entry = defenses.entry(spec.name)
+    params = spec.args if entry.params is None else entry.params.model_validate(spec.args)
+    defense: Defense = defenses.load(spec.name)(params)
+    return defense

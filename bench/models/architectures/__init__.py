@@ -1,0 +1,54 @@
+"""Architectures: networks by name, for weights from a file. One file per architecture.
+
+Each name stands for a function ``build(**args) -> nn.Module`` with its defaults in its signature. ``timm:NAME`` and
+``torchvision:NAME`` reach the two libraries' own; plugins add names through ``ARCHITECTURES``. Inputs are images in
+[0, 1], normalised by the caller where a model has a mean and a std.
+"""
+
+from __future__ import annotations
+
+from bench.registry import Entry
+
+PREFIXES = ("timm", "torchvision")
+"""Libraries whose networks are reached as ``library:NAME``."""
+
+TABLE: dict[str, Entry] = {
+    "mnist_cnn": Entry(
+        "bench.models.architectures.mnist_cnn:mnist_cnn",
+        "two 5x5 convolutions with max pooling and two linear layers, for 28x28 grey images (the zoo's)",
+        paper="Madry et al. 2018, arXiv:1706.06083 (the MNIST network, narrower)",
+    ),
+    "wong_kolter": Entry(
+        "bench.models.architectures.wong_kolter:wong_kolter",
+        "two 4x4 convolutions of stride 2 and linear layers, as one nn.Sequential",
+        paper="Wong & Kolter 2018, arXiv:1711.00851",
+    ),
+    "resnet_2b": Entry(
+        "bench.models.architectures.resnet_2b:resnet_2b",
+        "a residual network of two blocks without batch norm, from the verification literature",
+        paper="Wang et al. 2021, arXiv:2103.06624 (alpha-beta-CROWN, resnet2b)",
+    ),
+    "resnet18": Entry(
+        "bench.models.architectures.resnet18:resnet18",
+        "ResNet-18 for 32x32 images: a 3x3 stem without pooling",
+        paper="He et al. 2016, arXiv:1512.03385",
+    ),
+    "preact_resnet18": Entry(
+        "bench.models.architectures.preact_resnet18:preact_resnet18",
+        "pre-activation ResNet-18 for 32x32 images (RobustBench's code)",
+        paper="He et al. 2016, arXiv:1603.05027",
+        facts={"libraries": ("robustbench",)},
+    ),
+    "wide_resnet_28_10": Entry(
+        "bench.models.architectures.wide_resnet:wide_resnet_28_10",
+        "WRN-28-10 for 32x32 images (RobustBench's code)",
+        paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146",
+        facts={"libraries": ("robustbench",)},
+    ),
+    "wide_resnet_34_10": Entry(
+        "bench.models.architectures.wide_resnet:wide_resnet_34_10",
+        "WRN-34-10 for 32x32 images (RobustBench's code)",
+        paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146",
+        facts={"libraries": ("robustbench",)},
+    ),
+}

@@ -59,9 +59,10 @@ class Cell:
         """For people, on one line."""
         defense = "" if self.defense.name == "none" else f" + {self.defense_id}"
         seed = f" seed {self.seed}" if self.seed else ""
-        role = {"prerequisite": " (examples for the oblivious adversary)", "gradient_free": " (gradient-free check)"}
+        roles = {"prerequisite": " (examples for the oblivious adversary)", "gradient_free": " (gradient-free check)"}
         adversary = " oblivious" if self.adversary == "oblivious" else ""
-        return f"{self.model.id}{defense} | {self.threat_model.label} | {self.attack_id}{adversary}{seed}{role.get(self.role, '')}"
+        attack = f"{self.attack_id}{adversary}{seed}{roles.get(self.role, '')}"
+        return f"{self.model.id}{defense} | {self.threat_model.label} | {attack}"
 
     @property
     def slug(self) -> str:

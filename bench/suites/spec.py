@@ -20,7 +20,10 @@ Search = Literal["first_success", "strongest"]
 Precision = Literal["auto", "float32"]
 SaveAdversarial = Literal["none", "successes", "all"]
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,99}")
+_RADIUS = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?(/\d{1,30})?", re.ASCII)
+LISTS = ("plugins", "threat_models", "models", "attacks", "defenses", "adversaries", "metrics", "include", "exclude")
+"""Sections that are lists; one value alone is a list of one."""
 
 
 def parse_eps(value: object) -> Fraction:
@@ -34,8 +37,11 @@ def parse_eps(value: object) -> Fraction:
     elif isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"eps must be a number or a fraction such as 8/255, got {value!r}")
     else:
+        text = str(value).replace(" ", "")
         try:
-            eps = Fraction(str(value).replace(" ", ""))
+            if not _RADIUS.fullmatch(text):  # Fraction("1e999999999") would never end
+                raise ValueError
+            eps = Fraction(text)
         except (ValueError, ZeroDivisionError):
             raise ValueError(f"eps must be a number or a fraction such as 8/255, got {value!r}") from None
     if eps <= 0:
@@ -56,7 +62,9 @@ Number3 = tuple[float, ...]
 
 def _identifier(value: str) -> str:
     if not _IDENTIFIER.fullmatch(value):
-        raise ValueError(f"an id is made of letters, digits and _ . + = -, and starts with a letter or digit, got {value!r}")
+        raise ValueError(
+            f"an id is at most 100 letters, digits and _ . + = -, and starts with a letter or digit, got {value!r}"
+        )
     return value
 
 
@@ -67,6 +75,43 @@ class Spec(BaseModel):
     """Base of everything that a suite says: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: object) -> object:
+        """No field of a suite is a boolean, and pydantic would read true as 1."""
+        if isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(v, bool) for v in value)):
+            raise ValueError(
+                f"true and false are not wanted here, got {value!r}".replace("True", "true").replace("False", "false")
+            )
+        return value
+
+
+def split_threat_model(text: str) -> dict[str, str]:
+    """Widens ``"linf:8/255"``.
+
+    Raises:
+        ValueError: where there is no colon.
+    """
+    norm, _, eps = text.partition(":")
+    if not eps:
+        raise ValueError(f"a threat model in short is norm:eps, such as linf:8/255, got {text!r}")
+    return {"norm": norm.strip(), "eps": eps.strip()}
+
+
+def split_model(text: str) -> dict[str, str]:
+    """Widens ``"zoo:mnist_pgd"``; what follows ``checkpoint:`` is the file of weights."""
+    source, colon, name = text.partition(":")
+    if not colon:
+        return {"source": source}
+    return {"source": source, "weights" if source == "checkpoint" else "name": name}
+
+
+def model_id(value: Mapping[str, Any]) -> str:  # Any: what stands in the YAML
+    """The id of a model that was given none: its name, else its file of weights, else its source."""
+    stem = str(value.get("weights") or "").replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    candidate = str(value.get("name") or stem or value.get("source") or "")
+    return re.sub(r"[^A-Za-z0-9_.+=-]+", "-", candidate).strip("-_.+=")[:100] or "model"
 
 
 def _named(value: object) -> object:
@@ -89,17 +134,30 @@ def _fold_args(value: object, own: frozenset[str]) -> object:
     return {**kept, "args": {**args, **beside}}
 
 
+def each_eps(item: object) -> list[Any]:  # Any: what stands in the YAML
+    """One threat model per radius where ``eps`` is a list; an empty list stays, to be refused."""
+    if isinstance(item, Mapping) and isinstance(item.get("eps"), list | tuple) and item["eps"]:
+        return [{**item, "eps": eps} for eps in item["eps"]]
+    return [item]
+
+
 class DatasetSpec(Spec):
     """Which images: a name from the table of datasets, where they come from, and which of them."""
 
     name: str = Field(description="a name that `bench list datasets` shows, such as cifar10")
-    source: str | None = Field(None, description="where they come from, such as samples (the few images that foolbox ships)")
-    path: str | None = Field(None, description="file or directory of images; relative to the suite, else to the working directory")
+    source: str | None = Field(
+        None, description="where they come from, such as samples (the few images that foolbox ships)"
+    )
+    path: str | None = Field(
+        None, description="file or directory of images; relative to the suite, else to the working directory"
+    )
     split: Literal["train", "test", "val"] = Field("test", description="which part of the dataset")
     samples: int | None = Field(None, ge=1, description="how many images; all where it isn't given")
     select: Literal["first", "random", "stratified"] = Field("first", description="which images are taken")
     seed: int = Field(0, ge=0, description="seed of a random or stratified selection")
-    args: dict[str, Any] = Field({}, description="further parameters of this dataset")  # Any: the dataset's own parameters
+    args: dict[str, Any] = Field(
+        {}, description="further parameters of this dataset"
+    )  # Any: the dataset's own parameters
 
     @model_validator(mode="before")
     @classmethod
@@ -121,12 +179,7 @@ class ThreatModelSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, value: object) -> object:
-        if isinstance(value, str):
-            norm, _, eps = value.partition(":")
-            if not eps:
-                raise ValueError(f"a threat model in short is norm:eps, such as linf:8/255, got {value!r}")
-            return {"norm": norm.strip(), "eps": eps.strip()}
-        return value
+        return split_threat_model(value) if isinstance(value, str) else value
 
     @property
     def label(self) -> str:
@@ -145,15 +198,23 @@ class ModelSpec(Spec):
     id: Identifier = Field(description="the name in tables and files")
     source: str = Field(description="robustbench, timm, checkpoint, zoo, or a plugin's name")
     name: str | None = Field(None, description="the model's name in its source, such as Wong2020Fast")
-    weights: str | None = Field(None, description="file of weights; relative to the suite, else to the working directory")
-    key: str | None = Field(None, description="where the state dict lies inside the file, such as state_dict or state_dict.0")
+    weights: str | None = Field(
+        None, description="file of weights; relative to the suite, else to the working directory"
+    )
+    key: str | None = Field(
+        None, description="where the state dict lies inside the file, such as state_dict or state_dict.0"
+    )
     architecture: str | None = Field(None, description="a name that `bench list architectures` shows")
-    architecture_args: dict[str, Any] = Field({}, description="parameters of the architecture")  # Any: the architecture's own
+    architecture_args: dict[str, Any] = Field(
+        {}, description="parameters of the architecture"
+    )  # Any: the architecture's own
     mean: tuple[float, ...] | None = Field(None, description="normalisation: mean per channel, in [0, 1] units")
     std: tuple[float, ...] | None = Field(None, description="normalisation: standard deviation per channel")
     sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$", description="digest that the weights must have")
     clean_accuracy: float | None = Field(None, ge=0, le=100, description="declared clean accuracy in %")
-    directory: str | None = Field(None, description="where robustbench keeps its weights (<dir>/<dataset>/<threat model>/<name>.pt)")
+    directory: str | None = Field(
+        None, description="where robustbench keeps its weights (<dir>/<dataset>/<threat model>/<name>.pt)"
+    )
     threat_model: Literal["Linf", "L2", "corruptions"] | None = Field(
         None, description="robustbench's list that the model stands in; the suite's norm where it isn't given"
     )
@@ -163,31 +224,31 @@ class ModelSpec(Spec):
     @classmethod
     def _widen(cls, value: object) -> object:
         if isinstance(value, str):
-            source, colon, name = value.partition(":")
-            value = {"source": source, "name": name} if colon else {"source": source}
-            if source == "checkpoint" and colon:
-                value = {"source": source, "weights": name}
+            value = split_model(value)
         if not isinstance(value, Mapping):
             return value
         value = dict(value)
         if isinstance(value.get("architecture"), Mapping):
             architecture = dict(value["architecture"])
             value["architecture"] = architecture.pop("name", None)
-            value["architecture_args"] = {**architecture.pop("args", {}), **architecture}
-        if "id" not in value:
-            stem = str(value.get("weights") or "").replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-            candidate = str(value.get("name") or stem or value.get("source") or "")
-            value["id"] = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", candidate).strip("-") or "model"
+            args = architecture.pop("args", None)
+            value["architecture_args"] = {**(args if isinstance(args, Mapping) else {}), **architecture}
+        if value.get("id") is None:
+            value["id"] = model_id(value)
         return value
 
 
 class AttackSpec(Spec):
     """An attack and its parameters."""
 
-    id: Identifier | None = Field(None, description="the name in tables; made from name and parameters where it isn't given")
+    id: Identifier | None = Field(
+        None, description="the name in tables; made from name and parameters where it isn't given"
+    )
     name: str = Field(description="a name that `bench list attacks` shows, such as pgd")
     backend: str | None = Field(None, description="whose implementation; the attack's default where it isn't given")
-    args: dict[str, Any] = Field({}, description="the attack's parameters (also written beside name)")  # Any: the attack's own
+    args: dict[str, Any] = Field(
+        {}, description="the attack's parameters (also written beside name)"
+    )  # Any: the attack's own
 
     @model_validator(mode="before")
     @classmethod
@@ -198,9 +259,13 @@ class AttackSpec(Spec):
 class DefenseSpec(Spec):
     """A defense and its parameters; ``none`` is the bare model."""
 
-    id: Identifier | None = Field(None, description="the name in tables; made from name and parameters where it isn't given")
+    id: Identifier | None = Field(
+        None, description="the name in tables; made from name and parameters where it isn't given"
+    )
     name: str = Field(description="a name that `bench list defenses` shows, or none")
-    args: dict[str, Any] = Field({}, description="the defense's parameters (also written beside name)")  # Any: the defense's own
+    args: dict[str, Any] = Field(
+        {}, description="the defense's parameters (also written beside name)"
+    )  # Any: the defense's own
 
     @model_validator(mode="before")
     @classmethod
@@ -223,13 +288,19 @@ class Combination(Spec):
 class RunOptions(Spec):
     """How the suite is run; only seed, search and precision can change a verdict."""
 
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="attack seeds; several are restarts: their union is ranked")
-    precision: Precision = Field("auto", description="arithmetic of the attack's gradients; verdicts are always float32")
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="attack seeds; several are restarts: their union is ranked"
+    )
+    precision: Precision = Field(
+        "auto", description="arithmetic of the attack's gradients; verdicts are always float32"
+    )
     search: Search = Field("first_success", description="stop at the first verified success, or spend the whole budget")
     save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")
     shard_size: int = Field(256, ge=1, le=4096, description="samples per unit of work, saving and resuming")
     gradient_free_queries: int = Field(
-        500, ge=0, description="queries of the gradient-free attack added to every defended row; 0 switches it off (flagged)"
+        500,
+        ge=0,
+        description="queries of the gradient-free attack added to every defended row; 0 switches it off (flagged)",
     )
 
     @model_validator(mode="before")
@@ -239,6 +310,8 @@ class RunOptions(Spec):
             if "seeds" in value:
                 raise ValueError("give seed or seeds, not both")
             value = {**{key: item for key, item in value.items() if key != "seed"}, "seeds": [value["seed"]]}
+        if isinstance(value, Mapping) and isinstance(value.get("seeds"), int):
+            value = {**value, "seeds": [value["seeds"]]}
         return value
 
     @field_validator("seeds")
@@ -255,7 +328,9 @@ class Suite(Spec):
     name: Identifier = Field(description="name of the suite, and of its directory under results/")
     description: str = Field("", description="one line for people")
     task: Literal["classification"] = Field("classification", description="what the models do")
-    plugins: tuple[str, ...] = Field((), description="Python files with models, attacks, ... of your own; need --allow-plugins")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python files with models, attacks, ... of your own; need --allow-plugins"
+    )
     dataset: DatasetSpec = Field(description="the images")
     threat_models: tuple[ThreatModelSpec, ...] = Field(min_length=1, description="norms and radii; eps may be a list")
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="the models")
@@ -275,14 +350,15 @@ class Suite(Spec):
         if not isinstance(value, Mapping):
             return value
         value = dict(value)
+        for section in LISTS:
+            if isinstance(value.get(section), str | Mapping):
+                value[section] = [value[section]]
         if isinstance(value.get("threat_models"), list | tuple):
-            value["threat_models"] = [
-                {**item, "eps": eps} if isinstance(item, Mapping) and isinstance(item.get("eps"), list) else item
-                for item in value["threat_models"]
-                for eps in (item["eps"] if isinstance(item, Mapping) and isinstance(item.get("eps"), list) else [None])
-            ]
+            value["threat_models"] = [one for item in value["threat_models"] for one in each_eps(item)]
         if "seeds" in value:
-            run = dict(value.get("run") or {})
+            run = value.get("run") or {}
+            if not isinstance(run, Mapping):
+                return value
             if "seed" in run or "seeds" in run:
                 raise ValueError("give seeds at the top or under run, not both")
             value["run"] = {**run, "seeds": value.pop("seeds")}

@@ -1,0 +1,129 @@
+"""Parts of a suite that are right by themselves and can't go together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from bench import registry
+from bench.errors import Problem
+from bench.suites.cells import digest
+from bench.suites.combine import Combined, kept, listed, matches, meets, names, product
+from bench.suites.messages import nearest, shown
+from bench.suites.naming import entry_of, resolve
+from bench.suites.sources import Sources
+from bench.suites.spec import Combination, Suite, format_eps
+
+_NEVER = "a combination that can't work"
+
+
+def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
+    """What is wrong between the parts: twice the same, filters without a match, attacks under the wrong norm."""
+    resolved = resolve(suite)
+    problems = _twice(suite, resolved, sources)
+    everything = list(product(resolved))
+    problems += _filters(suite, everything, sources)
+    left = kept(resolved)
+    if not left and not problems:
+        key = "exclude" if suite.exclude else "include"
+        problems.append(
+            sources.problem((key,), "include and exclude leave no combination", "filters that leave at least one")
+        )
+    return problems + _norms(resolved, left, sources) + _classes(resolved, sources)
+
+
+def _twice(suite: Suite, resolved: Suite, sources: Sources) -> list[Problem]:
+    """Ids and contents that stand in a list twice."""
+    problems: list[Problem] = []
+
+    def refuse(section: str, what: str, keys: Iterable[Hashable], names: Iterable[str], accepted: str) -> None:
+        seen: dict[Hashable, int] = {}
+        for index, (key, name) in enumerate(zip(keys, names, strict=True)):
+            if key in seen:
+                mark = sources.mark((section, seen[key]))
+                where = f", first in line {mark.line}" if mark is not None and mark.line is not None else ""
+                problems.append(sources.problem((section, index), f"{what} {name} is there twice{where}", accepted))
+            seen.setdefault(key, index)
+
+    balls = [(one.norm, one.eps) for one in suite.threat_models]
+    labels = [one.label for one in suite.threat_models]
+    refuse("threat_models", "the threat model", balls, labels, "each norm and eps once")
+    for section, noun in (("models", "model"), ("attacks", "attack"), ("defenses", "defense")):
+        specs = getattr(resolved, section)
+        contents = [digest(one.model_dump(mode="json", exclude={"id"})) for one in specs]
+        ids = [str(one.id) for one in specs]
+        refuse(section, f"the {noun}", contents, ids, "other parameters, or once")
+        first = [contents.index(content) == index for index, content in enumerate(contents)]
+        own = [name.lower() if new else index for index, (name, new) in enumerate(zip(ids, first, strict=True))]
+        refuse(section, "the id", own, ids, "an id of its own")
+    for section in ("adversaries", "metrics"):
+        refuse(section, "the name", getattr(suite, section), getattr(suite, section), "each once")
+    return problems
+
+
+def _filters(suite: Suite, everything: Sequence[Combined], sources: Sources) -> list[Problem]:
+    """Filters that name nothing: a slip in an id would silently change what is evaluated."""
+    problems: list[Problem] = []
+    for section in ("include", "exclude"):
+        patterns: tuple[Combination, ...] = getattr(suite, section)
+        for index, pattern in enumerate(patterns):
+            found = False
+            for field in Combination.model_fields:
+                for wanted in listed(getattr(pattern, field) or []):
+                    if not any(meets(field, wanted, one) for one in everything):
+                        there = list(dict.fromkeys(name for one in everything for name in names(field, one)[:1]))
+                        what = field.replace("_", " ")
+                        message = f"no {what} of this suite is called {shown(wanted)}{nearest(wanted, there)}"
+                        problems.append(sources.problem((section, index, field), message, ", ".join(there)))
+                        found = True
+            if not found and not any(getattr(pattern, field) for field in Combination.model_fields):
+                keys = ", ".join(Combination.model_fields)
+                problems.append(
+                    sources.problem((section, index), f"an empty filter in {section}", f"at least one of {keys}")
+                )
+            elif not found and not any(matches(pattern, one) for one in everything):
+                message = "this filter matches no combination of the suite"
+                problems.append(sources.problem((section, index), message, "a filter that matches at least one"))
+    return problems
+
+
+def _norms(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
+    """Attacks under norms that they can't do."""
+    problems: list[Problem] = []
+    for index, attack in enumerate(resolved.attacks):
+        entry = entry_of(registry.attacks, attack.name)
+        if entry is None or not entry.norms:
+            continue
+        wrong = dict.fromkeys(
+            one.threat_model for one in left if one.attack is attack and one.threat_model.norm not in entry.norms
+        )
+        works = " and ".join(entry.norms)
+        possible = any(one.norm in entry.norms for one in resolved.threat_models)
+        if wrong and not possible:
+            there = ", ".join(dict.fromkeys(one.norm for one in resolved.threat_models))
+            message = f"{_NEVER}: the attack {attack.name} works under {works} only, and the suite's norms are {there}"
+            problems.append(
+                sources.problem(("attacks", index), message, f"an attack for {there}, or a threat model in {works}")
+            )
+            continue
+        for norm in dict.fromkeys(one.norm for one in wrong):
+            under = ", ".join(f"{one.norm}:{format_eps(one.eps)}" for one in wrong if one.norm == norm)
+            message = f"{_NEVER}: the attack {attack.name} under {under}; it works under {works} only"
+            remedy = f"exclude: [{{attack: {attack.id}, threat_model: '{norm}:*'}}] to leave it out there"
+            problems.append(sources.problem(("attacks", index), message, remedy))
+    return problems
+
+
+def _classes(resolved: Suite, sources: Sources) -> list[Problem]:
+    """Attacks that need more classes than the dataset has."""
+    images = entry_of(registry.datasets, resolved.dataset.name)
+    classes = images.facts.get("num_classes") if images is not None else None
+    problems: list[Problem] = []
+    for index, attack in enumerate(resolved.attacks):
+        entry = entry_of(registry.attacks, attack.name)
+        needed = entry.facts.get("min_classes") if entry is not None else None
+        if classes is not None and needed is not None and classes < needed:
+            message = (
+                f"{_NEVER}: the attack {attack.name} needs {needed} classes, {resolved.dataset.name} has {classes}"
+            )
+            problems.append(sources.problem(("attacks", index), message, "another attack"))
+    return problems

@@ -1,0 +1,159 @@
+"""From a suite to its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import ValidationError
+
+from bench import registry
+from bench.errors import Problem, SuiteError
+from bench.registry import Registry
+from bench.suites.cells import Cell, Role
+from bench.suites.combine import Combined, kept
+from bench.suites.messages import problems_of
+from bench.suites.naming import entry_of, resolve, with_defaults
+from bench.suites.sources import Sources
+from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite
+
+NONE = DefenseSpec(id="none", name="none")
+"""The bare model."""
+
+
+def expand(suite: Suite) -> tuple[Cell, ...]:
+    """The cells of a suite, in the order in which they are run.
+
+    Models come in the order of the suite, then threat models, defenses (the bare model first) and attacks. Beside what
+    the suite asks for, a defended row gets one cell per attack that judges the examples made against the bare model
+    (``oblivious``), the ``prerequisite`` cells that make those examples, shared by all defenses and placed before the
+    first that reads them, and one small gradient-free attack per seed. An attack whose examples can't be reused
+    (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
+    spends the whole budget (``run.search: strongest``), it is the prerequisite (:func:`prerequisite_of`).
+
+    Raises:
+        SuiteError: where a name or a parameter doesn't fit; :func:`bench.suites.check.check` finds all problems.
+    """
+    _refuse_unknown(suite)
+    suite = resolve(suite)
+    combinations = kept(suite)
+    cells: list[Cell] = []
+    for model in suite.models:
+        for threat_model in suite.threat_models:
+            here = [one for one in combinations if one.model is model and one.threat_model is threat_model]
+            made: list[Cell] = []
+            for defense in sorted(suite.defenses, key=lambda one: one.name != "none"):
+                row = [one for one in here if one.defense is defense]
+                for cell in _row(suite, row) if row else ():
+                    if cell.role != "prerequisite" or not any(_same_examples(cell, other) for other in made):
+                        made.append(cell)
+            cells += made
+    return tuple(cells)
+
+
+def prerequisite_of(cell: Cell, cells: Sequence[Cell]) -> Cell:
+    """The cell whose examples an oblivious cell judges.
+
+    Raises:
+        ValueError: if the cell isn't oblivious, or its prerequisite isn't among ``cells``.
+    """
+    if cell.role != "oblivious":
+        raise ValueError(f"only oblivious cells read another cell's examples, not {cell.label}")
+    for other in cells:
+        if _same_examples(cell, other):
+            return other
+    raise ValueError(f"the prerequisite of {cell.label} is missing")
+
+
+def is_read(cell: Cell, cells: Sequence[Cell]) -> bool:
+    """Whether an oblivious cell judges this cell's examples: then every one is saved, those that failed included."""
+    return any(other.role == "oblivious" and prerequisite_of(other, cells) is cell for other in cells)
+
+
+def _same_examples(cell: Cell, other: Cell) -> bool:
+    """Whether ``other`` makes the examples that ``cell`` makes or judges, on the bare model with the whole budget."""
+    bare = other.defense.name == "none" and other.search == "strongest"
+    fields = ("dataset", "model", "threat_model", "attack", "seed", "precision")
+    return bare and all(getattr(other, field) == getattr(cell, field) for field in fields)
+
+
+def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
+    """The cells of one model and defense under one threat model."""
+    adaptive = [one for one in row if one.adversary == "adaptive"]
+    for one in adaptive:
+        for seed in suite.run.seeds:
+            yield _cell(suite, one, seed, "suite", search=suite.run.search)
+    if row[0].defense.name == "none":
+        return
+    reused = [one for one in row if one.adversary == "oblivious" and _reusable(one.attack)]
+    for one in reused:
+        for seed in suite.run.seeds:
+            bare = one._replace(defense=NONE, adversary="adaptive")
+            yield _cell(suite, bare, seed, "prerequisite", search="strongest")
+    for one in reused:
+        for seed in suite.run.seeds:
+            yield _cell(suite, one, seed, "oblivious", search="strongest")
+    free = _gradient_free(suite, adaptive)
+    if free is not None:
+        for seed in suite.run.seeds:
+            yield _cell(suite, adaptive[0]._replace(attack=free), seed, "gradient_free", search="first_success")
+
+
+def _cell(suite: Suite, combined: Combined, seed: int, role: Role, *, search: Search) -> Cell:
+    adversary: Adversary = combined.adversary
+    precision = "float32" if suite.run.precision == "auto" else suite.run.precision
+    return Cell(
+        role,
+        suite.dataset,
+        combined.model,
+        combined.defense,
+        combined.threat_model,
+        combined.attack,
+        adversary,
+        seed,
+        search,
+        precision,
+    )
+
+
+def _reusable(attack: AttackSpec) -> bool:
+    return bool(registry.attacks.entry(attack.name).facts.get("reusable", True))
+
+
+def _gradient_free(suite: Suite, adaptive: Sequence[Combined]) -> AttackSpec | None:
+    """The small attack without gradients that every defended row gets; ``None`` where it is off or there already."""
+    queries = suite.run.gradient_free_queries
+    entry = entry_of(registry.attacks, "square")
+    if not adaptive or queries == 0 or entry is None:
+        return None
+    if entry.norms and adaptive[0].threat_model.norm not in entry.norms:
+        return None
+    if any(one.attack.name == "square" and _queries(one.attack) >= queries for one in adaptive):
+        return None
+    args = with_defaults(entry.params, {"n_queries": queries})
+    taken = {one.attack.id for one in adaptive}
+    name = "square" if "square" not in taken else f"square-{queries}"
+    return AttackSpec(id=name, name="square", backend=entry.facts.get("backend"), args=args)
+
+
+def _queries(attack: AttackSpec) -> int:
+    queries = attack.args.get("n_queries", 0)
+    return queries if isinstance(queries, int) else 0
+
+
+def _refuse_unknown(suite: Suite) -> None:
+    """Names and parameters that :func:`resolve` would have to leave as they are."""
+    problems: list[Problem] = []
+    tables: tuple[tuple[str, Registry[object]], ...] = (("attacks", registry.attacks), ("defenses", registry.defenses))
+    for section, table in tables:
+        for index, spec in enumerate(getattr(suite, section)):
+            if section == "defenses" and spec.name == "none":
+                continue
+            entry = table.entry(spec.name)
+            try:
+                with_defaults(entry.params, spec.args)
+            except ValidationError as error:
+                owner = f"the {table.kind} {spec.name}"
+                base = (section, index, "args")
+                problems += problems_of(error, Sources(), model=entry.params or Suite, base=base, owner=owner)
+    if problems:
+        raise SuiteError(problems)

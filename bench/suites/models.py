@@ -1,0 +1,103 @@
+"""What a model of a suite needs, as far as the suite itself can tell."""
+
+from __future__ import annotations
+
+import math
+
+from bench import registry
+from bench.errors import Problem
+from bench.registry import Entry
+from bench.suites.messages import nearest, shown
+from bench.suites.naming import entry_of
+from bench.suites.sources import Loc, Sources
+from bench.suites.spec import DatasetSpec, ModelSpec
+
+_NEEDS = {
+    "checkpoint": ("weights", "architecture"),
+    "robustbench": ("name",),
+    "timm": ("name",),
+    "zoo": ("name",),
+}
+_FORMS = {
+    "name": "the model's name in its source, such as robustbench:Wong2020Fast",
+    "weights": "a file of weights (.safetensors, .pt, .pth)",
+    "architecture": "a name that `bench list architectures` shows",
+}
+
+
+def model_problems(
+    model: ModelSpec, entry: Entry | None, loc: Loc, sources: Sources, dataset: DatasetSpec | None
+) -> list[Problem]:
+    """What is wrong with one model.
+
+    Args:
+        model: the model.
+        entry: the line of its source; ``None`` where the source is unknown.
+        loc: where it stands.
+        sources: the lines of the suite.
+        dataset: the images it is to see, where that part of the suite is right.
+    """
+    problems: list[Problem] = []
+
+    def add(key: str, message: str, accepted: str) -> None:
+        problems.append(sources.problem((*loc, key), message, accepted))
+
+    for key in _NEEDS.get(model.source, ()):
+        if getattr(model, key) in (None, ""):
+            add(key, f"the model {model.id} has no {key}: {model.source} needs one", _FORMS[key])
+    if model.architecture and model.source == "checkpoint":
+        known = registry.architectures.entries()
+        if model.architecture not in known:
+            hint = nearest(model.architecture, known)
+            add("architecture", f"unknown architecture {shown(model.architecture)}{hint}", ", ".join(sorted(known)))
+    problems += _normalisation(model, loc, sources)
+    problems += _known_models(model, entry, loc, sources, dataset)
+    return problems
+
+
+def _normalisation(model: ModelSpec, loc: Loc, sources: Sources) -> list[Problem]:
+    mean, std = model.mean, model.std
+    problems: list[Problem] = []
+
+    def add(key: str, message: str, accepted: str) -> None:
+        problems.append(sources.problem((*loc, key), message, accepted))
+
+    if (mean is None) != (std is None):
+        here, missing = ("mean", "std") if std is None else ("std", "mean")
+        add(here, f"{here} is given without {missing}", "both or neither, one number per channel")
+    elif mean is not None and std is not None and len(mean) != len(std):
+        add("std", f"mean has {len(mean)} numbers and std {len(std)}", "one number per channel in both")
+    for key, values in (("mean", mean), ("std", std)):
+        if values is not None and not values:
+            add(key, f"{key} is empty", "one number per channel")
+        if any(not math.isfinite(value) for value in values or ()):
+            add(key, f"{key} must be finite, got {list(values or ())}", "one number per channel, in [0, 1] units")
+        elif any(value > 1 for value in values or ()) and max(values or ()) > 2:
+            scaled = ", ".join(f"{value / 255:.4f}" for value in values or ())
+            add(key, f"{key} is in [0, 1] units, got {list(values or ())}; did you mean [{scaled}]?", "divided by 255")
+    if any(value <= 0 for value in std or ()):
+        add("std", f"std must be above 0, got {list(std or ())}", "numbers above 0")
+    return problems
+
+
+def _known_models(
+    model: ModelSpec, entry: Entry | None, loc: Loc, sources: Sources, dataset: DatasetSpec | None
+) -> list[Problem]:
+    """Checks against the models that a source lists by name, and the classes that they tell apart.
+
+    A source lists its models in ``facts["models"]``: name to facts, among them ``num_classes`` and ``dataset``.
+    """
+    listed = entry.facts.get("models") if entry is not None else None
+    if not listed or not model.name:
+        return []
+    if model.name not in listed:
+        message = f"{model.source} has no model {shown(model.name)}{nearest(model.name, listed)}"
+        return [sources.problem((*loc, "name"), message, ", ".join(sorted(listed)))]
+    images = entry_of(registry.datasets, dataset.name) if dataset is not None else None
+    if images is None or dataset is None:
+        return []
+    classes, wanted = listed[model.name].get("num_classes"), images.facts.get("num_classes")
+    if classes is not None and wanted is not None and classes != wanted:
+        message = f"the model {model.name} tells {classes} classes apart, the dataset {dataset.name} has {wanted}"
+        return [sources.problem(loc, message, f"a model with {wanted} classes")]
+    return []

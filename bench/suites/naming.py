@@ -1,0 +1,168 @@
+"""Names for tables: every model, attack and defense of a suite gets an id that is readable and its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench import registry
+from bench.errors import UnknownNameError
+from bench.registry import Entry, Registry
+from bench.suites.cells import digest
+from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Suite, model_id
+
+_S = TypeVar("_S", AttackSpec, DefenseSpec, ModelSpec)
+_MODEL_FIELDS = ("source", "threat_model", "architecture", "weights", "directory", "key", "architecture_args", "args")
+
+
+def resolve(suite: Suite) -> Suite:
+    """The suite with every id, every default of a parameter and every backend filled in.
+
+    Ids made here are unique; ids that the user set stay. Names that no table knows and parameters that don't fit are
+    left as they are: :func:`bench.suites.check.check` names them. Resolving twice changes nothing.
+    """
+    attacks = [_with_backend(_with_defaults(attack, registry.attacks)) for attack in suite.attacks]
+    defenses = [_with_defaults(defense, registry.defenses) for defense in suite.defenses]
+    attack_ids = _unique(
+        [attack.id or _attack_name(attack) for attack in attacks],
+        [attack.id is None for attack in attacks],
+        [{"backend": attack.backend or "", **_arg_texts(attack)} for attack in attacks],
+    )
+    defense_ids = _unique(
+        [defense.id or _defense_name(defense) for defense in suite.defenses],
+        [defense.id is None for defense in defenses],
+        [_arg_texts(defense) for defense in defenses],
+    )
+    models = suite.models
+    model_ids = _unique(
+        [model.id for model in models], [_auto(model) for model in models], [_model_texts(m) for m in models]
+    )
+    return suite.model_copy(
+        update={
+            "attacks": _with_ids(attacks, attack_ids),
+            "defenses": _with_ids(defenses, defense_ids),
+            "models": _with_ids(models, model_ids),
+        }
+    )
+
+
+def _with_ids(specs: Sequence[_S], ids: Sequence[str]) -> tuple[_S, ...]:
+    return tuple(spec.model_copy(update={"id": new}) for spec, new in zip(specs, ids, strict=True))
+
+
+def entry_of(table: Registry[Any], name: str) -> Entry | None:  # Any: what stands behind a name doesn't matter here
+    """The line of a name, or ``None`` where no table knows it."""
+    try:
+        return table.entry(name)
+    except UnknownNameError:
+        return None
+
+
+def with_defaults(params: type[BaseModel] | None, args: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON values
+    """Parameters with their defaults filled in, as JSON values.
+
+    Raises:
+        ValidationError: where they don't fit.
+    """
+    if params is None:
+        return dict(args)
+    filled: dict[str, Any] = params.model_validate(dict(args)).model_dump(mode="json")
+    return filled
+
+
+def _with_defaults(spec: _S, table: Registry[Any]) -> _S:
+    entry = entry_of(table, str(spec.name))
+    if entry is None:
+        return spec
+    try:
+        return spec.model_copy(update={"args": with_defaults(entry.params, spec.args)})
+    except ValidationError:
+        return spec
+
+
+def _with_backend(attack: AttackSpec) -> AttackSpec:
+    entry = entry_of(registry.attacks, attack.name)
+    backend = entry.facts.get("backend") if entry is not None else None
+    return (
+        attack if attack.backend is not None or backend is None else attack.model_copy(update={"backend": str(backend)})
+    )
+
+
+def _attack_name(attack: AttackSpec) -> str:
+    """``pgd-20`` where the attack has steps, else its name."""
+    steps = attack.args.get("steps")
+    return attack.name if steps is None or isinstance(steps, bool | list | dict) else _clean(f"{attack.name}-{steps}")
+
+
+def _defense_name(defense: DefenseSpec) -> str:
+    """``jpeg-quality75``: the name and what the user wrote beside it."""
+    return _clean("-".join([defense.name, *(f"{key}{_short(value)}" for key, value in defense.args.items())]))
+
+
+def _auto(model: ModelSpec) -> bool:
+    return model.id == model_id({"name": model.name, "weights": model.weights, "source": model.source})
+
+
+def _arg_texts(spec: AttackSpec | DefenseSpec) -> dict[str, str]:
+    return {key: "" if value is None else f"{key}{_short(value)}" for key, value in spec.args.items()}
+
+
+def _model_texts(model: ModelSpec) -> dict[str, str]:
+    texts = {field: _short(getattr(model, field) or "") for field in _MODEL_FIELDS}
+    folder = PurePath((model.weights or "").replace("\\", "/"))
+    return {**texts, "weights": f"{folder.parent.name}{folder.suffix}"}
+
+
+def _unique(names: Sequence[str], automatic: Sequence[bool], texts: Sequence[Mapping[str, str]]) -> list[str]:
+    """Adds what differs to the automatic ids that collide, and a number where nothing does.
+
+    Args:
+        names: the ids so far.
+        automatic: which of these were made here and may change.
+        texts: what each may be extended with, by parameter.
+    """
+    ids = list(names)
+    for lower in {name.lower() for name in names}:
+        group = [index for index, name in enumerate(names) if name.lower() == lower]
+        keys = dict.fromkeys(key for index in group for key in texts[index])
+        differing = [key for key in keys if len({texts[index].get(key) for index in group}) > 1]
+        for index in group:
+            if automatic[index]:
+                parts = [texts[index].get(key, "") for key in differing]
+                ids[index] = _clean("-".join([names[index], *(part for part in parts if part)]))
+    taken = {ids[index].lower() for index, own in enumerate(automatic) if not own}
+    for index, own in enumerate(automatic):
+        if own:
+            ids[index] = _numbered(ids[index], taken)
+            taken.add(ids[index].lower())
+    return ids
+
+
+def _numbered(name: str, taken: set[str]) -> str:
+    number = 2
+    candidate = name
+    while candidate.lower() in taken:
+        candidate = f"{name[:95]}-{number}"
+        number += 1
+    return candidate
+
+
+def _short(value: object) -> str:
+    """A parameter's value for an id."""
+    if isinstance(value, bool):
+        return "" if value else "=false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return "_".join(_short(item) for item in value)
+    return str(digest(value)[:6]) if isinstance(value, Mapping) else str(value)
+
+
+def _clean(name: str) -> str:
+    """Only what an id may hold, and at most 60 characters; a long one is cut and keeps a digest."""
+    clean = re.sub(r"[^A-Za-z0-9_.+=-]+", "-", name).strip("-_.+=") or "unnamed"
+    return clean if len(clean) <= 60 else f"{clean[:50].rstrip('-_.+=')}-{digest(name)[:8]}"

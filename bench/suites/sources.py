@@ -1,0 +1,112 @@
+"""From a place in a suite back to the line that it was written in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bench.errors import Problem
+from bench.suites.nodes import Mark, Node
+from bench.suites.spec import each_eps
+
+Loc: TypeAlias = "tuple[str | int, ...]"
+"""A place in a suite, such as ``("attacks", 1, "args", "steps")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The lines that a suite was read from; without a tree (a suite made in Python) there are none."""
+
+    root: Node | None = None
+
+    def node(self, loc: Loc) -> Node | None:
+        """What was written at a place, or around it; short forms and single values for lists are seen through."""
+        node = self.root
+        for part in self._written(loc):
+            child = _child(node, part)
+            if child is None and part in ("args", "architecture_args"):
+                child = _child(node, "architecture") if part == "architecture_args" else None
+            elif child is None and not (
+                isinstance(part, int) and node is not None and not isinstance(node.value, list)
+            ):
+                break
+            node = child or node
+        return node
+
+    def mark(self, loc: Loc) -> Mark | None:
+        """The place in the file of a place in the suite."""
+        node = self.node(loc)
+        return node.mark if node is not None else None
+
+    def holds(self, loc: Loc) -> bool:
+        """Whether a value itself was written at this place."""
+        node = self.root
+        for part in self._written(loc):
+            node = _child(node, part)
+        return node is not None
+
+    def problem(self, loc: Loc, message: str, accepted: str = "") -> Problem:
+        """A problem at a place of the suite, with the file and the line of that place."""
+        key = ".".join(str(part) for part in self._shown(loc))
+        mark = self.mark(loc)
+        if mark is None:
+            return Problem(message, "", None, key, accepted)
+        return Problem(message, mark.file, mark.line, key, accepted)
+
+    def _written(self, loc: Loc) -> Loc:
+        """Undoes what widening moves: several radii in one item, seeds at the top, seed for seeds."""
+        if loc[:2] == ("run", "seeds") and self.root is not None:
+            run = _child(self.root, "run")
+            if _child(self.root, "seeds") is not None and _child(run, "seeds") is None:
+                return loc[1:]
+            if _child(run, "seed") is not None:
+                return ("run", "seed")
+        items = _child(self.root, "threat_models")
+        if len(loc) < 2 or loc[0] != "threat_models" or not isinstance(loc[1], int) or items is None:
+            return loc
+        plain = items.plain()
+        place = [
+            (index, radius)
+            for index, item in enumerate(plain if isinstance(plain, list) else [plain])
+            for radius in range(len(each_eps(item)))
+        ]
+        if loc[1] >= len(place):
+            return loc
+        index, radius = place[loc[1]]
+        eps = _child(_child(items, index) or items, "eps")
+        several = eps is not None and isinstance(eps.value, list) and eps.value
+        return ("threat_models", index, *loc[2:], *((radius,) if several and loc[2:] == ("eps",) else ()))
+
+    def _shown(self, loc: Loc) -> Loc:
+        """The place as ``--set`` takes it: parameters beside the name where they stand there."""
+        shown: list[str | int] = []
+        node = self.root
+        for part in self._written(loc):
+            child = _child(node, part)
+            if child is None and node is not None and part == "args":
+                continue
+            shown.append(part)
+            node = child
+        return tuple(shown)
+
+
+def _child(node: Node | None, part: str | int) -> Node | None:
+    if node is None:
+        return None
+    if isinstance(node.value, dict) and isinstance(part, str):
+        return node.value.get(part)
+    if isinstance(node.value, list) and isinstance(part, int) and 0 <= part < len(node.value):
+        return node.value[part]
+    return None
+
+
+def in_order(problems: Iterable[Problem], files: Sequence[str] = ()) -> list[Problem]:
+    """Each problem once, in the order of the lines; what came from ``--set`` last."""
+    order = {file: index for index, file in enumerate(files)}
+    unique = dict.fromkeys(problems)
+
+    def place(problem: Problem) -> tuple[bool, int, str, int]:
+        return problem.line is None, order.get(problem.file, len(order)), problem.file, problem.line or 0
+
+    return sorted(unique, key=place)

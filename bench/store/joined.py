@@ -1,0 +1,110 @@
+"""The verdicts of many cells side by side, one place per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import SchemaError, StoreError
+from bench.store.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BoolArray = npt.NDArray[np.bool_]
+_IMAGE = ["position", "sample_id", "sample_digest"]
+_COLUMNS = [*_IMAGE, "clean_correct", "success", "robust"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """The verdicts of one cell.
+
+    Attributes:
+        known: which samples have a row, shape (N,).
+        clean_correct: shape (N,); false where there is no row.
+        robust: shape (N,); true where there is no row.
+        damage: why rows could not be read; empty where they could.
+    """
+
+    known: BoolArray
+    clean_correct: BoolArray
+    robust: BoolArray
+    damage: str = ""
+
+
+class Joined:
+    """Reads the rows of cells and joins them by sample.
+
+    Args:
+        run: the run.
+        cells: ids of the cells.
+        positions: the samples that count, in the dataset's order; every sample that has a row where none is given.
+
+    Raises:
+        StoreError: where cells disagree about which sample stands at a position.
+    """
+
+    def __init__(self, run: RunDirectory, cells: Sequence[str], positions: Sequence[int]) -> None:
+        self._damage: dict[str, str] = {}
+        self._rows = {cell: self._read(run, cell) for cell in cells}
+        wanted = [positions] if positions else [rows["position"] for rows in self._rows.values()]
+        self.positions: npt.NDArray[np.int64] = np.unique(np.concatenate([np.zeros(0), *wanted])).astype(np.int64)
+        self._check(run)
+
+    def samples(self, cell: str) -> Samples:
+        """The verdicts of one cell, in the order of the positions."""
+        rows = self._rows[cell]
+        rows = rows[rows["position"].isin(self.positions)]
+        place = np.searchsorted(self.positions, rows["position"].to_numpy(dtype=np.int64))
+        known = np.zeros(len(self.positions), dtype=bool)
+        clean_correct, robust = np.zeros_like(known), np.ones_like(known)
+        known[place] = True
+        clean_correct[place] = rows["clean_correct"].to_numpy(dtype=bool)
+        robust[place] = rows["robust"].to_numpy(dtype=bool)
+        return Samples(known, clean_correct, robust, self._damage.get(cell, ""))
+
+    def _read(self, run: RunDirectory, cell: str) -> pd.DataFrame:
+        """The rows of a cell; none, and a reason, where they are damaged or contradict themselves."""
+        import pandas as pd
+
+        try:
+            rows = run.read_samples(cell)[_COLUMNS]
+            _consistent(rows, cell)
+        except SchemaError:
+            raise
+        except StoreError as error:
+            self._damage[cell] = str(error)
+            return pd.DataFrame({name: [] for name in _COLUMNS})
+        return rows
+
+    def _check(self, run: RunDirectory) -> None:
+        """Every position must hold the same image in every cell."""
+        import pandas as pd
+
+        if not self._rows:
+            return
+        images = pd.concat([rows[_IMAGE].assign(cell=cell) for cell, rows in self._rows.items()], ignore_index=True)
+        images = images.drop_duplicates(_IMAGE)
+        twice = images[images["position"].duplicated(keep=False)].sort_values("position", kind="stable")
+        if len(twice):
+            one, other = twice.iloc[0], twice.iloc[1]
+            raise StoreError(
+                f"{run.path}: position {one.position} holds sample {one.sample_id} ({one.sample_digest}) in cell {one.cell},"
+                f" but {other.sample_id} ({other.sample_digest}) in cell {other.cell}; the cells of a run share their images"
+            )
+
+
+def _consistent(rows: pd.DataFrame, cell: str) -> None:
+    verdicts = rows[["clean_correct", "success", "robust"]]
+    if verdicts.isna().any(axis=None):
+        raise StoreError(f"cell {cell}: a sample has no verdict")
+    verdicts = verdicts.astype(bool)
+    wrong = verdicts["robust"] & (verdicts["success"] | ~verdicts["clean_correct"])
+    if wrong.any():
+        sample = rows["sample_id"][wrong].iloc[0]
+        raise StoreError(f"cell {cell}: sample {sample} is recorded as robust, but also as broken or wrong when clean")

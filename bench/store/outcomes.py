@@ -1,0 +1,287 @@
+"""What the rows of a run say, joined by sample: which images each (model, defense) keeps under which cell.
+
+Tables and plots are made from this. Only the samples that the suite asks for now count. Verified successes count
+wherever they stand, in failed and unfinished cells too; an image that nothing broke counts as robust, so that every
+worst case here is an upper bound, and :attr:`RowOutcome.complete` says whether it may be ranked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.store.joined import Joined, Samples
+from bench.store.records import CellResult, RunRecord
+from bench.store.run_directory import RunDirectory
+from bench.suites.cells import Cell, Role
+from bench.suites.spec import AttackSpec, DefenseSpec, ThreatModelSpec
+
+BoolArray = npt.NDArray[np.bool_]
+OutcomeStatus = Literal["done", "error", "unavailable", "partial", "missing"]
+"""As in the records; ``partial`` where rows of current samples are missing, ``missing`` where there is no record."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellOutcome:
+    """One cell over the N samples that the suite asks for now.
+
+    Attributes:
+        id: id of the cell.
+        role: why the cell is there.
+        attack: the attack's name in tables.
+        seed: the attack's seed.
+        result: its record; ``None`` where it isn't finished.
+        status: whether its number can be shown.
+        reason: why it can't, in one line.
+        known: which samples have a row, shape (N,).
+        clean_correct: shape (N,); false where there is no row.
+        robust: shape (N,); true where there is no row, since nothing broke the sample there.
+    """
+
+    id: str
+    role: Role
+    attack: str
+    seed: int
+    result: CellResult | None
+    status: OutcomeStatus
+    reason: str
+    known: BoolArray
+    clean_correct: BoolArray
+    robust: BoolArray
+
+    @property
+    def valid(self) -> bool:
+        """Whether the cell is done and nothing marks it as invalid."""
+        flags = () if self.result is None else self.result.flags
+        return self.status == "done" and all(flag.severity != "invalid" for flag in flags)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowOutcome:
+    """One (model, defense) under one threat model.
+
+    Attributes:
+        model: id of the model.
+        defense: the defense's name in tables; ``none`` for the bare model.
+        bare: whether there is no defense.
+        threat_model: norm and radius.
+        cells: its cells in the suite's order; the prerequisites of defended rows count for the bare one.
+        complete: whether every cell is done and valid, so that the row may be ranked.
+    """
+
+    model: str
+    defense: str
+    bare: bool
+    threat_model: ThreatModelSpec
+    cells: tuple[CellOutcome, ...]
+    complete: bool
+
+    @property
+    def label(self) -> str:
+        """For people: the model, and the defense where there is one."""
+        return self.model if self.bare else f"{self.model} + {self.defense}"
+
+    def of(self, role: Role) -> tuple[CellOutcome, ...]:
+        """The cells of one role."""
+        return tuple(cell for cell in self.cells if cell.role == role)
+
+    @property
+    def known(self) -> BoolArray:
+        """Which samples have a row in any cell, shape (N,)."""
+        known: BoolArray = np.logical_or.reduce([cell.known for cell in self.cells])
+        return known
+
+    @property
+    def clean_correct(self) -> BoolArray:
+        """Which samples are correct on the clean image by the first cell that has them, shape (N,)."""
+        result = np.zeros_like(self.cells[0].known)
+        for cell in reversed(self.cells):
+            result = np.where(cell.known, cell.clean_correct, result)
+        return result
+
+    @property
+    def worst(self) -> BoolArray:
+        """Which samples no cell broke, shape (N,)."""
+        return unbroken(self.cells)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunOutcome:
+    """All rows of a run.
+
+    Attributes:
+        record: ``run.json``.
+        samples: N, the number of samples that the suite asks for now.
+        rows: by threat model, model and defense, in the suite's order.
+        unplaced: ids of unfinished cells whose row can't be told; where there are any, no row is complete.
+    """
+
+    record: RunRecord
+    samples: int
+    rows: tuple[RowOutcome, ...]
+    unplaced: tuple[str, ...]
+
+    @property
+    def threat_models(self) -> tuple[ThreatModelSpec, ...]:
+        """The threat models that have rows, in the suite's order."""
+        return tuple(dict.fromkeys(row.threat_model for row in self.rows))
+
+    def under(self, threat_model: ThreatModelSpec) -> tuple[RowOutcome, ...]:
+        """The rows of one threat model."""
+        return tuple(row for row in self.rows if row.threat_model == threat_model)
+
+
+def unbroken(cells: tuple[CellOutcome, ...]) -> BoolArray:
+    """Which samples none of these cells broke, shape (N,)."""
+    robust: BoolArray = np.logical_and.reduce([cell.robust for cell in cells])
+    return robust
+
+
+def read_outcomes(run: RunDirectory) -> RunOutcome:
+    """Reads and joins all rows of a run.
+
+    Raises:
+        StoreError: where ``run.json`` or a cell's record can't be read, or where cells disagree about which sample
+            stands at a position. A damaged part file makes its cell an error instead.
+    """
+    record = run.read_run()
+    joined = Joined(run, record.cells, record.positions)
+    rows: dict[_Key, list[CellOutcome]] = {key: [] for key in _keys(record)}
+    unplaced = []
+    for cell in record.cells:
+        result = run.read_cell(cell)
+        place = _place(result) if result is not None else _guess(cell, record)
+        if place is None:
+            unplaced.append(cell)
+        else:
+            rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined.samples(cell)))
+    return RunOutcome(
+        record,
+        len(joined.positions),
+        tuple(
+            _row(key, tuple(_told_apart(cells)), placed=not unplaced)
+            for key, cells in rows.items()
+            if any(cell.role != "prerequisite" for cell in cells)
+        ),
+        tuple(unplaced),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    threat_model: ThreatModelSpec
+    model: str
+    defense: str
+    bare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a cell belongs."""
+
+    key: _Key
+    role: Role
+    attack: str
+    seed: int
+
+
+def _name(defense: DefenseSpec | AttackSpec) -> str:
+    return defense.id or defense.name
+
+
+def _keys(record: RunRecord) -> list[_Key]:
+    """Every row that the suite could have, in its order."""
+    suite = record.suite
+    return [
+        _Key(threat_model, model.id, _name(defense), defense.name == "none")
+        for threat_model in suite.threat_models
+        for model in suite.models
+        for defense in suite.defenses
+    ]
+
+
+def _place(result: CellResult) -> _Place:
+    key = _Key(result.threat_model, result.model.id, result.defense_id, result.defense.name == "none")
+    role: Role = result.role
+    if role == "suite" and result.adversary == "oblivious" and not key.bare:
+        role = "oblivious"
+    return _Place(key, role, result.attack_id, result.seed)
+
+
+def _guess(cell: str, record: RunRecord) -> _Place | None:
+    """Where an unfinished cell belongs, by the readable prefix of its id; ``None`` where that doesn't tell."""
+    slug = cell.rsplit("-", 1)[0]
+    found = [(prefix, key) for prefix, key in _prefixes(record) if slug.startswith(prefix + "-")]
+    if not found:
+        return None
+    prefix, key = max(found, key=lambda item: len(item[0]))
+    rest = re.fullmatch(r"(.+?)(?:-(adaptive|oblivious))?-s(\d+)", slug[len(prefix) + 1 :])
+    if rest is None:
+        return None
+    names = {_slug(_name(attack)): _name(attack) for attack in record.suite.attacks}
+    role: Role = "suite"
+    if rest[2] == "oblivious" and not key.bare:
+        role = "oblivious"
+    elif rest[1] not in names:
+        role = "prerequisite" if key.bare else "gradient_free"
+    return _Place(key, role, names.get(rest[1], rest[1]), int(rest[3]))
+
+
+def _prefixes(record: RunRecord) -> list[tuple[str, _Key]]:
+    """The slug that the cells of each row begin with; the bare rows too, to which prerequisites belong."""
+    suite, prefixes = record.suite, []
+    bare = () if any(defense.name == "none" for defense in suite.defenses) else (DefenseSpec(name="none"),)
+    for threat_model in suite.threat_models:
+        for model in suite.models:
+            for defense in (*suite.defenses, *bare):
+                probe = Cell(
+                    "suite", suite.dataset, model, defense, threat_model, AttackSpec(name="x"), "adaptive", 0,
+                    "first_success", "float32",
+                )  # fmt: skip
+                tail = "-x-s0" if defense.name == "none" else "-x-adaptive-s0"
+                key = _Key(threat_model, model.id, _name(defense), defense.name == "none")
+                prefixes.append((probe.slug.removesuffix(tail), key))
+    return prefixes
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).lower()
+
+
+def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Samples) -> CellOutcome:
+    status: OutcomeStatus
+    rows, n = int(samples.known.sum()), len(samples.known)
+    if result is None:
+        status, reason = "missing", f"not finished ({rows:,} of {n:,} samples); run the suite again to finish it"
+    elif result.status != "done":
+        status, reason = result.status, result.reason or "no reason was recorded"
+    elif samples.damage:
+        status, reason = "error", samples.damage
+    elif rows < n:
+        status, reason = "partial", f"{n - rows:,} of {n:,} samples have no record; run the suite again"
+    else:
+        status, reason = "done", ""
+    return CellOutcome(
+        cell, place.role, place.attack, place.seed, result, status, reason,
+        samples.known, samples.clean_correct, samples.robust,
+    )  # fmt: skip
+
+
+def _told_apart(cells: list[CellOutcome]) -> list[CellOutcome]:
+    """An unfinished cell beside a finished one of the same attack and seed is the prerequisite, not the suite's own."""
+    finished = {(cell.attack, cell.seed) for cell in cells if cell.role == "suite" and cell.status != "missing"}
+    return [
+        replace(cell, role="prerequisite")
+        if cell.status == "missing" and cell.role == "suite" and (cell.attack, cell.seed) in finished
+        else cell
+        for cell in cells
+    ]
+
+
+def _row(key: _Key, cells: tuple[CellOutcome, ...], *, placed: bool) -> RowOutcome:
+    complete = placed and all(cell.valid for cell in cells)
+    return RowOutcome(key.model, key.defense, key.bare, key.threat_model, cells, complete)

@@ -15,8 +15,9 @@ from bench.suites.extend import read_extended
 from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import problems_of
 from bench.suites.override import override
+from bench.suites.short_forms import each_eps
 from bench.suites.sources import Loc, Sources, in_order
-from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec, each_eps
+from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
 
 __all__ = ["LoadedSuite", "load_suite"]
 

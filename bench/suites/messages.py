@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bench.errors import Problem
+from bench.suites.short_forms import LISTS
 from bench.suites.sources import Loc, Sources
-from bench.suites.spec import LISTS, Suite
+from bench.suites.spec import Suite
 
 _TYPES = {
     "string_type": "text",

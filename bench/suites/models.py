@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 from bench import registry
@@ -47,9 +48,15 @@ def model_problems(
             add(key, f"the model {model.id} has no {key}: {model.source} needs one", _FORMS[key])
     if model.architecture and model.source == "checkpoint":
         known = registry.architectures.entries()
-        if model.architecture not in known:
+        libraries = getattr(importlib.import_module(registry.architectures.package), "PREFIXES", ())
+        library, colon, name = model.architecture.partition(":")
+        if model.architecture not in known and not (colon and name and library in libraries):
             hint = nearest(model.architecture, known)
-            add("architecture", f"unknown architecture {shown(model.architecture)}{hint}", ", ".join(sorted(known)))
+            add(
+                "architecture",
+                f"unknown architecture {shown(model.architecture)}{hint}",
+                ", ".join([*sorted(known), *(f"{one}:NAME" for one in libraries)]),
+            )
     problems += _normalisation(model, loc, sources)
     problems += _known_models(model, entry, loc, sources, dataset)
     return problems

@@ -13,7 +13,8 @@ from bench import registry
 from bench.errors import UnknownNameError
 from bench.registry import Entry, Registry
 from bench.suites.cells import digest
-from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Suite, model_id
+from bench.suites.short_forms import model_id
+from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Suite
 
 _S = TypeVar("_S", AttackSpec, DefenseSpec, ModelSpec)
 _MODEL_FIELDS = ("source", "threat_model", "architecture", "weights", "directory", "key", "architecture_args", "args")

@@ -13,17 +13,8 @@ from pathlib import Path
 
 from bench.errors import Problem, SuiteError
 from bench.suites.nodes import Mark, Node, parse
-from bench.suites.spec import (
-    LISTS,
-    AttackSpec,
-    DatasetSpec,
-    DefenseSpec,
-    RunOptions,
-    Suite,
-    model_id,
-    split_model,
-    split_threat_model,
-)
+from bench.suites.short_forms import LISTS, model_id, split_model, split_threat_model
+from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, RunOptions, Suite
 
 _FORM = "key=value, such as attacks.pgd.steps=50 or dataset.samples=100"
 _OWN = {

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from bench.errors import Problem
 from bench.suites.nodes import Mark, Node
-from bench.suites.spec import each_eps
+from bench.suites.short_forms import each_eps
 
 Loc: TypeAlias = "tuple[str | int, ...]"
 """A place in a suite, such as ``("attacks", 1, "args", "steps")``."""

@@ -8,12 +8,12 @@ from torch import nn
 
 
 def mnist_cnn(
-    *, channels: Sequence[int] = (32, 64), hidden: int = 64, num_classes: int = 10, image_size: int = 28
+    *, channels: Sequence[int] = (16, 32), hidden: int = 100, num_classes: int = 10, image_size: int = 28
 ) -> nn.Sequential:
-    """Two blocks of 5x5 convolution, ReLU and 2x2 max pooling, then two linear layers.
+    """Two 4x4 convolutions of stride 2 with ReLU, then two linear layers.
 
-    The network of Madry et al. 2018 (arXiv:1706.06083) with a narrower linear layer: 253,514 parameters (1.0 MB) by
-    default instead of 3.3 million.
+    The small network of Wong & Kolter 2018 (arXiv:1711.00851): 166,406 parameters (0.7 MB) by default. Strides in the
+    place of pooling make it cheap enough for adversarial training and AutoAttack on two cores.
 
     Args:
         channels: widths of the two convolutions.
@@ -25,12 +25,10 @@ def mnist_cnn(
         raise ValueError(f"mnist_cnn takes two channels and an image_size that 4 divides, got {channels}, {image_size}")
     first, second = channels
     return nn.Sequential(
-        nn.Conv2d(1, first, 5, padding=2),
+        nn.Conv2d(1, first, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(first, second, 5, padding=2),
+        nn.Conv2d(first, second, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(second * (image_size // 4) ** 2, hidden),
         nn.ReLU(),

@@ -1,0 +1,163 @@
+"""The card of a trained model: what it is, how it came to be, and what was measured. Only measured numbers stand here."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from bench import stats
+from bench.datasets.base import Dataset
+from bench.digests import file_digest
+from bench.stats import BoolArray
+from bench.store import atomic
+from bench.store.records import Estimate
+from bench.suites.spec import DatasetSpec, format_eps
+from bench.training.measure import Attacked
+from bench.training.recipe import Recipe
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("robustness-bench", "torch", "numpy", "pyautoattack")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImagesFacts(_Part):
+    """Which images; the sha256 is that of the whole source."""
+
+    name: str
+    split: str
+    images: int
+    sha256: str
+
+
+class RobustAccuracy(_Part):
+    """Robust accuracy under one attack: an upper bound on the true one; the interval covers the sampling of images."""
+
+    threat_model: str
+    attack: str
+    args: dict[str, Any]  # Any: the attack's own parameters
+    accuracy: Estimate
+    seconds: float
+
+
+class TrainingFacts(_Part):
+    """How the training went; seconds are those of the training alone, without the measurements after it."""
+
+    epochs: int
+    seconds: float
+    device: str
+    threads: tuple[int, ...]
+    resumed: int
+
+
+class Card(_Part):
+    """``<name>.json``, beside ``<name>.safetensors``."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    description: str
+    architecture: str
+    architecture_args: dict[str, Any]  # Any: the architecture's own parameters
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    weights: str
+    weights_sha256: str
+    weights_bytes: int
+    recipe_sha256: str
+    recipe: dict[str, Any]  # Any: the recipe as JSON, every default filled in
+    train_images: ImagesFacts
+    test_images: ImagesFacts
+    clean_accuracy: Estimate
+    robust_accuracy: tuple[RobustAccuracy, ...]
+    training: TrainingFacts
+    versions: dict[str, str]
+    command: str
+
+
+def estimate(outcomes: BoolArray) -> Estimate:
+    """A share of images with its 95 % Wilson interval."""
+    low, high = stats.wilson(int(outcomes.sum()), len(outcomes))
+    return Estimate(value=float(np.mean(outcomes)), low=round(low, 6), high=round(high, 6), n=len(outcomes))
+
+
+def robust_accuracy(result: Attacked) -> RobustAccuracy:
+    """The card's line of one attack."""
+    return RobustAccuracy(
+        threat_model=f"{result.threat_model.norm}:{format_eps(result.threat_model.eps)}",
+        attack=result.attack.id or result.attack.name,
+        args=result.attack.args,
+        accuracy=estimate(result.robust),
+        seconds=round(result.seconds, 1),
+    )
+
+
+def images_facts(spec: DatasetSpec, images: Dataset) -> ImagesFacts:
+    """The card's line of some images."""
+    return ImagesFacts(name=spec.name, split=spec.split, images=len(images), sha256=images.digest)
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Writes the weights as safetensors; the same weights give the same file.
+
+    Raises:
+        StoreError: where the disk is full or not writable.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    atomic.write(path, lambda temporary: _write(temporary, content))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def make(
+    recipe: Recipe,
+    *,
+    weights: Path,
+    train_images: Dataset,
+    test_images: Dataset,
+    correct: BoolArray,
+    attacks: tuple[Attacked, ...],
+    training: TrainingFacts,
+    command: str,
+) -> Card:
+    """The card of weights that are on disk."""
+    return Card(
+        name=recipe.name,
+        description=recipe.description,
+        architecture=recipe.architecture,
+        architecture_args=recipe.architecture_args,
+        num_classes=test_images.num_classes,
+        input_shape=test_images.shape,
+        weights=weights.name,
+        weights_sha256=file_digest(weights),
+        weights_bytes=weights.stat().st_size,
+        recipe_sha256=recipe.digest(),
+        recipe=recipe.model_dump(mode="json"),
+        train_images=images_facts(recipe.dataset, train_images),
+        test_images=images_facts(recipe.test_images, test_images),
+        clean_accuracy=estimate(correct),
+        robust_accuracy=tuple(robust_accuracy(result) for result in attacks),
+        training=training,
+        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        command=command,
+    )
+
+
+def save(path: Path, card: Card) -> None:
+    """Writes a card.
+
+    Raises:
+        StoreError: where the disk is full or not writable.
+    """
+    atomic.write_text(path, card.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,187 @@
+"""What a trained model is worth: measured on the test images with the harness's own attacks and its own judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import attacks, registry, threat_models
+from bench.attacks.base import AttackContext, Samples
+from bench.attacks.draws import Draws
+from bench.datasets.base import Dataset
+from bench.runner.judge import exact_arithmetic, judge, predict
+from bench.stats import BoolArray
+from bench.suites.naming import with_defaults
+from bench.suites.spec import AttackSpec, ThreatModelSpec
+from bench.training.parameters import PGDParams
+from bench.training.pgd import perturb
+from bench.training.seeds import Seeds
+
+SHARD = 256
+"""Images that are attacked together, as in a run with the default shard size, so that the verdicts are the same."""
+WATCH_STEPS = 10
+"""PGD steps of the measurement during the training: a quick look, not a number for a table."""
+BATCH_SIZE = 256
+
+
+class Bare(nn.Module):
+    """A network as attacks see it, without a defense; images in [0, 1] to logits, shape (N, K)."""
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+        self.microbatch: int | None = None
+        self.passes = SimpleNamespace(forward=0, backward=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """One attack under one threat model.
+
+    Attributes:
+        attack: with its id and every parameter.
+        threat_model: the ball.
+        robust: clean-correct and unbroken, shape (N,).
+        seconds: what it took.
+    """
+
+    attack: AttackSpec
+    threat_model: ThreatModelSpec
+    robust: BoolArray
+    seconds: float
+
+
+def clean(network: nn.Module, images: Dataset, device: torch.device) -> BoolArray:
+    """Which images are classified correctly in float32, shape (N,)."""
+    x, y = images.batch(range(len(images)))
+    with _evaluating(network), exact_arithmetic():
+        predicted = predict(Bare(network, images.num_classes), x.to(device), y.to(device), BATCH_SIZE).predicted
+    correct: BoolArray = (predicted == y).numpy()
+    return correct
+
+
+def attacked(
+    network: nn.Module,
+    images: Dataset,
+    correct: BoolArray,
+    *,
+    attack: AttackSpec,
+    threat_model: ThreatModelSpec,
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> Attacked:
+    """Attacks the images that are classified correctly and judges what comes back.
+
+    Args:
+        network: the trained network.
+        images: the test images.
+        correct: which of them it classifies correctly, shape (N,).
+        attack: as in a suite.
+        threat_model: as in a suite.
+        device: where the network is.
+        report: called with (images finished, images still robust) after every shard.
+    """
+    started = time.perf_counter()
+    spec = _resolved(attack)
+    model = Bare(network, images.num_classes)
+    robust = correct.copy()
+    with _evaluating(network), exact_arithmetic():
+        for first in range(0, len(images), SHARD):
+            rows = np.arange(first, min(first + SHARD, len(images)))
+            rows = rows[correct[rows]]
+            robust[rows] = _unbroken(model, images, rows, spec, threat_model, device)
+            last = min(first + SHARD, len(images))
+            report(last, int(robust[:last].sum()))
+    return Attacked(spec, threat_model, robust, time.perf_counter() - started)
+
+
+def _resolved(attack: AttackSpec) -> AttackSpec:
+    """The attack with every default filled in and an id: ``pgd-40`` where it has steps, else its name."""
+    args = with_defaults(registry.attacks.entry(attack.name).params, attack.args)
+    named = f"{attack.name}-{args['steps']}" if "steps" in args else attack.name
+    return attack.model_copy(update={"args": args, "id": attack.id or named})
+
+
+def _unbroken(
+    model: Bare,
+    images: Dataset,
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    spec: AttackSpec,
+    threat_model: ThreatModelSpec,
+    device: torch.device,
+) -> BoolArray:
+    """Which of these images withstand the attack, shape (len(rows),)."""
+    if not len(rows):
+        return np.zeros(0, dtype=np.bool_)
+    x, y = images.batch(rows)
+    samples = Samples(x.to(device), y.to(device), tuple(images.sample_ids[row] for row in rows))
+    ball = threat_models.build(threat_model.norm, threat_model.eps)
+    attack = attacks.build(spec, threat_model.norm)
+    result = attack.run(model, samples, AttackContext(ball, Draws(0, spec.name), batch_size=BATCH_SIZE))
+    verdict = judge(
+        model,
+        samples.x,
+        samples.y,
+        result.x_adv,
+        threat_model=ball,
+        minimum_norm=attack.minimum_norm,
+        batch_size=BATCH_SIZE,
+        sample_ids=samples.ids,
+    )
+    unbroken: BoolArray = (verdict.prediction.predicted == y).numpy()
+    return unbroken
+
+
+def watch(
+    network: nn.Module, images: Dataset, params: PGDParams | None, device: torch.device
+) -> tuple[float, float | None]:
+    """Clean accuracy, and robust accuracy under ten steps of the training attack, for the lines of the progress.
+
+    Args:
+        network: as it is now; its mode is left as it was.
+        images: a few test images.
+        params: of the training attack; ``None`` where the model isn't trained against one.
+        device: where the network is.
+    """
+    batch = images.batch(range(len(images)))
+    x, y = batch.x.to(device), batch.y.to(device)
+    with _evaluating(network):
+        with torch.no_grad():
+            correct = network(x).argmax(1) == y
+        if params is None:
+            return float(correct.float().mean()), None
+        x_adv = perturb(
+            network,
+            x,
+            y,
+            threat_model=threat_models.build(params.norm, params.eps),
+            steps=WATCH_STEPS,
+            alpha=2.5 * float(params.eps) / WATCH_STEPS,
+            generator=Seeds(0).generator("watch"),
+        )
+        with torch.no_grad():
+            robust = correct & (network(x_adv).argmax(1) == y)
+    return float(correct.float().mean()), float(robust.float().mean())
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and back in the mode that it was in."""
+    was = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was)

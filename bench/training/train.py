@@ -1,0 +1,281 @@
+"""``bench train``: from a recipe to weights and their card."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from bench import datasets, registry
+from bench.digests import file_digest
+from bench.errors import ModelError, Problem, SuiteError
+from bench.runner import devices
+from bench.suites.places import Places
+from bench.training import TABLE, card, checkpoint, loop, measure
+from bench.training.card import Card, TrainingFacts
+from bench.training.load import load
+from bench.training.loop import EpochEnd, Saving
+from bench.training.method import TrainingMethod
+from bench.training.parameters import PGDParams
+from bench.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of what happens.
+
+    Attributes:
+        phase: ``train`` at the end of an epoch, ``measure`` while the card is made.
+        epoch: epochs done.
+        epochs: epochs in all.
+        loss: mean training loss of the epoch.
+        clean_accuracy: on a few test images, 0 to 1; ``None`` where it wasn't measured in this epoch.
+        robust_accuracy: the same under ten steps of the training attack.
+        seconds: training time so far.
+        seconds_left: estimate of the training time that remains.
+        text: the line.
+    """
+
+    phase: Literal["train", "measure"]
+    epoch: int
+    epochs: int
+    loss: float | None
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    seconds: float
+    seconds_left: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training leaves.
+
+    Attributes:
+        weights: the safetensors file.
+        card_path: the JSON file beside it.
+        card: what stands in it.
+    """
+
+    weights: Path
+    card_path: Path
+    card: Card
+
+
+def train(
+    recipe_path: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    output: Path | str = Path("models"),
+    device: str = "auto",
+    resume: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+    places: Places | None = None,
+    command: str | None = None,
+    checkpoint_seconds: float = 20.0,
+    time_budget: float | None = None,
+) -> TrainingResult:
+    """Trains the model of a recipe, measures it, and writes ``<name>.safetensors`` and ``<name>.json``.
+
+    A training that was stopped or killed goes on from its last checkpoint (``<name>.checkpoint`` in the same directory)
+    when it is started again, and gives the same weights, bit for bit, as one that wasn't, with the same number of
+    threads.
+
+    Args:
+        recipe_path: the YAML file.
+        overrides: changes such as ``epochs=5``.
+        output: directory for the files.
+        device: ``auto``, ``cpu``, ``cuda:0``, ``mps``.
+        resume: whether a checkpoint is taken up; else the training starts anew and replaces it.
+        progress: called at the end of every epoch, and while the card is made.
+        places: where data lies.
+        command: how it was called, for the card.
+        checkpoint_seconds: time between two checkpoints.
+        time_budget: seconds after which the training stops, saved; it doesn't change the weights, only when they are
+            finished.
+
+    Raises:
+        SuiteError: if the recipe can't work.
+        DatasetError: if its images can't be had.
+        ModelError: if the network doesn't fit the images, or the loss is no longer finite.
+        StoreError: if something can't be written, or the checkpoint belongs to another training.
+        Interrupted: when the time budget is spent.
+    """
+    deadline = time.monotonic() + time_budget if time_budget is not None else None
+    path = Path(recipe_path)
+    recipe = load(path, overrides=overrides)
+    with loop.cpu_threads(recipe.threads):
+        return _Training(
+            recipe,
+            path=path,
+            output=Path(output),
+            device=devices.choose(device),
+            progress=progress or (lambda line: None),
+            places=places or Places(),
+            command=command or " ".join(["bench train", str(recipe_path), *(f"--set {text}" for text in overrides)]),
+        ).run(resume=resume, checkpoint_seconds=checkpoint_seconds, deadline=deadline)
+
+
+class _Training:
+    """One training: its recipe, its images, its files."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        path: Path,
+        output: Path,
+        device: torch.device,
+        progress: Callable[[Progress], None],
+        places: Places,
+        command: str,
+    ) -> None:
+        self.recipe, self.path, self.device = recipe, path, device
+        self.progress, self.command = progress, command
+        self.weights = output / f"{recipe.name}.safetensors"
+        self.card = output / f"{recipe.name}.json"
+        self.checkpoint = output / f"{recipe.name}.checkpoint"
+        self.train_images = datasets.load(recipe.dataset, places)
+        self.test_images = datasets.load(recipe.test_images, places)
+        few = recipe.test_images.model_copy(
+            update={"samples": min(recipe.evaluation.samples, len(self.test_images)) or 1}
+        )
+        self.few_images = datasets.load(few, places)
+
+    def run(self, *, resume: bool, checkpoint_seconds: float, deadline: float | None) -> TrainingResult:
+        """Trains, writes the weights, reads them back and measures them."""
+        self._check_network()
+        identity = self._identity()
+        state = loop.fresh(self.recipe, self._build, self.device)
+        if resume and self.checkpoint.exists():
+            checkpoint.restore(self.checkpoint, state, identity=identity, device=self.device)
+        saving = Saving(self.checkpoint, identity, checkpoint_seconds, deadline)
+        loop.fit(
+            self.recipe,
+            state,
+            self.train_images,
+            self._method(),
+            device=self.device,
+            saving=saving,
+            report=self._epoch,
+        )
+        card.save_weights(self.weights, loop.kept(state))
+        facts = TrainingFacts(
+            epochs=state.epoch,
+            seconds=round(state.seconds, 1),
+            device=self.device.type,
+            threads=tuple(state.threads),
+            resumed=state.resumed,
+        )
+        made = self._measured(facts)
+        card.save(self.card, made)
+        self.checkpoint.unlink(missing_ok=True)
+        return TrainingResult(self.weights, self.card, made)
+
+    def _build(self) -> nn.Module:
+        """The network with fresh weights."""
+        recipe = self.recipe
+        try:
+            network: nn.Module = registry.architectures.load(recipe.architecture)(**recipe.architecture_args)
+        except (TypeError, ValueError) as error:
+            message = f"{recipe.architecture} can't be built with {recipe.architecture_args}: {error}"
+            raise SuiteError([Problem(message, str(self.path), None, "architecture_args")]) from error
+        return network
+
+    def _check_network(self) -> None:
+        """Refuses a network that doesn't fit the images before anything is trained."""
+        network, images = self._build().eval(), self.train_images
+        classes = (images.num_classes, self.test_images.num_classes)
+        try:
+            with torch.no_grad():
+                shape = tuple(network(images.batch(range(1)).x).shape)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self.recipe.architecture} doesn't take images of shape {images.shape}: {error}"
+            ) from error
+        if shape != (1, classes[0]) or classes[0] != classes[1]:
+            raise ModelError(
+                f"{self.recipe.architecture} gives logits of shape {shape}, but the training images have {classes[0]} "
+                f"classes and the test images {classes[1]}; architecture_args may help"
+            )
+
+    def _identity(self) -> dict[str, str]:
+        """What the weights depend on, so that no checkpoint is taken up by another training."""
+        source = inspect.getsourcefile(inspect.unwrap(registry.architectures.load(self.recipe.architecture)))
+        return {
+            "recipe": self.recipe.digest(),
+            "images": self.train_images.digest,
+            "architecture": file_digest(Path(source)) if source is not None else "",
+        }
+
+    def _method(self) -> TrainingMethod:
+        module, _, name = TABLE[self.recipe.method.name].target.partition(":")
+        method: TrainingMethod = getattr(import_module(module), name)(self.recipe.method)
+        return method
+
+    def _epoch(self, end: EpochEnd) -> None:
+        """Looks at a few test images where it is due, and tells."""
+        recipe, clean, robust = self.recipe, None, None
+        if recipe.evaluation.samples and (end.epoch % recipe.evaluation.every == 0 or end.epoch == recipe.epochs):
+            params = recipe.method if isinstance(recipe.method, PGDParams) else None
+            clean, robust = measure.watch(end.model, self.few_images, params, self.device)
+        seen = f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:.3f}"
+        looked = "" if clean is None else f"  clean {clean:.1%}"
+        looked += "" if robust is None else f"  robust {robust:.1%} (PGD-{measure.WATCH_STEPS})"
+        text = f"{seen}{looked}  {_minutes(end.seconds)} done, {_minutes(end.seconds_left)} left"
+        self.progress(
+            Progress("train", end.epoch, recipe.epochs, end.loss, clean, robust, end.seconds, end.seconds_left, text)
+        )
+
+    def _measured(self, facts: TrainingFacts) -> Card:
+        """The card of the weights as they lie on disk."""
+        network = self._build()
+        network.load_state_dict(safetensors.torch.load_file(self.weights))
+        network.to(self.device).eval()
+        correct = measure.clean(network, self.test_images, self.device)
+        self._tell(facts, f"clean accuracy {correct.mean():.1%} of {len(correct)} test images")
+        results = []
+        for threat_model in self.recipe.evaluation.threat_models:
+            for attack in self.recipe.evaluation.attacks:
+                place = f"{attack.name} under {threat_model.label}"
+
+                def tell(finished: int, robust: int, place: str = place) -> None:
+                    self._tell(facts, f"{place}: {robust} of {finished} test images robust")
+
+                results.append(
+                    measure.attacked(
+                        network,
+                        self.test_images,
+                        correct,
+                        attack=attack,
+                        threat_model=threat_model,
+                        device=self.device,
+                        report=tell,
+                    )
+                )
+        return card.make(
+            self.recipe,
+            weights=self.weights,
+            train_images=self.train_images,
+            test_images=self.test_images,
+            correct=correct,
+            attacks=tuple(results),
+            training=facts,
+            command=self.command,
+        )
+
+    def _tell(self, facts: TrainingFacts, text: str) -> None:
+        self.progress(Progress("measure", facts.epochs, facts.epochs, None, None, None, facts.seconds, 0.0, text))
+
+
+def _minutes(seconds: float) -> str:
+    """``3:07``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

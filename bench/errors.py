@@ -13,7 +13,8 @@
     ├── AttackError           an attack that broke its contract (left the ball, returned NaN)
     ├── MetricError           a metric that raised, or returned what isn't a finite estimate
     ├── StoreError            a run directory that can't be read or written
-    │   └── SchemaError       records written by a newer bench
+    │   ├── SchemaError       records written by a newer bench
+    │   └── WriteError        a full or read-only disk: the run stops, what was finished is saved
     ├── ConsentError          work that needs an explicit yes (large files)
     └── Interrupted           the user stopped the run; what was finished is saved
 
@@ -104,6 +105,12 @@ class StoreError(BenchError):
 
 class SchemaError(StoreError):
     """Records that a newer bench wrote."""
+
+
+class WriteError(StoreError):
+    """The results can't be written; what was finished before is saved."""
+
+    exit_code = 5
 
 
 class ConsentError(BenchError):

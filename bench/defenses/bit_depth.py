@@ -21,5 +21,5 @@ class BitDepth(Purifier):
 
     def purify(self, x: Tensor) -> Tensor:
         """The rounded images, shape (N, C, H, W)."""
-        levels = 2**self.params.bits - 1
+        levels: int = 2**self.params.bits - 1
         return (x * levels).round() / levels

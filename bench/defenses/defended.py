@@ -79,7 +79,7 @@ class DefendedModel(nn.Module):
         if self.defense.differentiable or not (torch.is_grad_enabled() and x.requires_grad):
             purified = self.defense.purify(x)
         else:
-            purified = _StraightThrough.apply(x, self.defense)
+            purified = _StraightThrough.apply(x, self.defense)  # type: ignore[no-untyped-call]
         if purified.shape != x.shape:
             raise BenchError(
                 f"{type(self.defense).__name__}: a purifier keeps the shape, got {tuple(purified.shape)} for {tuple(x.shape)}"

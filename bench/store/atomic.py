@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.errors import StoreError
+from bench.errors import WriteError
 
 _EXPLAINED = {
     errno.ENOSPC: "no space left on the device; free some and run the same command again",
@@ -18,10 +18,10 @@ _EXPLAINED = {
 }
 
 
-def explain(error: OSError, path: Path) -> StoreError:
+def explain(error: OSError, path: Path) -> WriteError:
     """A storage failure in words, with what to do; what was finished before is untouched."""
     reason = _EXPLAINED.get(error.errno or 0, error.strerror or str(error))
-    return StoreError(f"{path}: can't write: {reason} (everything finished before is saved)")
+    return WriteError(f"{path}: can't write: {reason} (everything finished before is saved)")
 
 
 def write(path: Path, fill: Callable[[Path], None]) -> None:
@@ -32,7 +32,7 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
         fill: writes the whole content to the path that it is given.
 
     Raises:
-        StoreError: where the disk is full, read-only or not writable; the old file is untouched.
+        WriteError: where the disk is full, read-only or not writable; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

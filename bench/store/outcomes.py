@@ -193,11 +193,16 @@ def _name(defense: DefenseSpec | AttackSpec) -> str:
     return defense.id or defense.name
 
 
+def _key(threat_model: ThreatModelSpec, model: str, defense: DefenseSpec) -> _Key:
+    bare = defense.name == "none"
+    return _Key(threat_model, model, "none" if bare else _name(defense), bare)
+
+
 def _keys(record: RunRecord) -> list[_Key]:
     """Every row that the suite could have, in its order."""
     suite = record.suite
     return [
-        _Key(threat_model, model.id, _name(defense), defense.name == "none")
+        _key(threat_model, model.id, defense)
         for threat_model in suite.threat_models
         for model in suite.models
         for defense in suite.defenses
@@ -205,7 +210,7 @@ def _keys(record: RunRecord) -> list[_Key]:
 
 
 def _place(result: CellResult) -> _Place:
-    key = _Key(result.threat_model, result.model.id, result.defense_id, result.defense.name == "none")
+    key = _key(result.threat_model, result.model.id, result.defense)
     role: Role = result.role
     if role == "suite" and result.adversary == "oblivious" and not key.bare:
         role = "oblivious"
@@ -243,8 +248,7 @@ def _prefixes(record: RunRecord) -> list[tuple[str, _Key]]:
                     "first_success", "float32",
                 )  # fmt: skip
                 tail = "-x-s0" if defense.name == "none" else "-x-adaptive-s0"
-                key = _Key(threat_model, model.id, _name(defense), defense.name == "none")
-                prefixes.append((probe.slug.removesuffix(tail), key))
+                prefixes.append((probe.slug.removesuffix(tail), _key(threat_model, model.id, defense)))
     return prefixes
 
 

@@ -45,6 +45,8 @@ class ShardReport(BaseModel):
 
     samples: int
     seconds: float
+    forwards: float = 0.0
+    backwards: float = 0.0
     device: str
     batch_size: int
     stages: tuple[StageCost, ...] = ()

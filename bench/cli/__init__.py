@@ -1,0 +1,24 @@
+"""The command line: one file per verb; each imports what it needs when it is called.
+
+Exit codes: 0 all cells done · 1 a fault of bench itself · 2 the user's input can't work · 3 some cells are errors ·
+4 some models were unavailable (and no cell is an error) · 5 the results can't be written · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    from bench.cli.app import app
+    from bench.errors import BenchError
+
+    try:
+        app()
+    except BenchError as error:
+        sys.stdout.flush()
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,42 @@
+"""The verbs of ``bench``."""
+
+from __future__ import annotations
+
+import typer
+
+from bench.cli import doctor, list_names, plan, report, run, schema, show, train, validate
+
+EXIT_CODES = (
+    "Exit codes: 0 all cells done; 2 the input can't work; 3 some cells are errors; 4 some models were unavailable; "
+    "5 the results can't be written; 130 interrupted (run the same command again to resume)."
+)
+
+app = typer.Typer(
+    name="bench",
+    help="How robust image models and defenses are, with numbers that can be defended.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run", epilog=EXIT_CODES)(run.run)
+app.command("validate")(validate.validate)
+app.command("plan")(plan.plan)
+app.command("list")(list_names.list_names)
+app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("train")(train.train)
+app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        from bench import __version__
+
+        print(f"bench {__version__}")
+        raise typer.Exit

@@ -1,0 +1,69 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.suites.loaded import LoadedSuite
+    from bench.suites.places import Places
+
+SuitePath = Annotated[Path, typer.Argument(help="The suite's YAML file.", metavar="SUITE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value, such as attacks.pgd.steps=50; may be repeated.", metavar="KEY=VALUE"),
+]
+Results = Annotated[Path, typer.Option("--results", help="Directory of all results.", metavar="DIR")]
+RunName = Annotated[str, typer.Option("--run", help="Name of the run: results/<suite>/<run>.", metavar="NAME")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", help="Most samples of a pass; found by itself by default.", min=1, metavar="N"),
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-dir", help="Where RobustBench's weights lie (default: $BENCH_MODEL_DIR or models).", metavar="DIR"
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where datasets lie (default: $BENCH_DATA_DIR or data).", metavar="DIR"),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+AllowPickle = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-pickle", help="Unpickle this file of weights, which can run any code; may be repeated.", metavar="FILE"
+    ),
+]
+AllowPlugins = Annotated[
+    bool, typer.Option("--allow-plugins", help="Run the Python files that the suite names as plugins.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Consent to saving more than 2 GB of adversarial examples.")]
+
+
+def places(
+    model_dir: Path | None, data_dir: Path | None, offline: bool, allow_pickle: list[Path] | None, allow_plugins: bool
+) -> Places:
+    """Directories and permissions from the options."""
+    from bench.suites.places import Places
+
+    default = Places()
+    return Places(
+        model_dir=model_dir or default.model_dir,
+        data_dir=data_dir or default.data_dir,
+        download=not offline,
+        allow_pickle=frozenset(path.resolve() for path in allow_pickle or []),
+        allow_plugins=allow_plugins,
+    )
+
+
+def load(suite: Path, overrides: list[str] | None) -> LoadedSuite:
+    """The suite with its overrides."""
+    from bench.suites.load import load_suite
+
+    return load_suite(suite, overrides=overrides or [])

@@ -1,0 +1,25 @@
+"""``bench report``: tables and plots again, from the store alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's directory, such as results/quickstart/default.", metavar="RUN")],
+) -> None:
+    """Make the leaderboard and the plots of a run again from its records; needs neither torch nor the models."""
+    import shutil
+
+    from bench import leaderboard, plots
+    from bench.store.run_directory import RunDirectory
+
+    directory = RunDirectory.open(run)
+    written = [*leaderboard.write(directory), *plots.write(directory)]
+    print(leaderboard.text(directory, shutil.get_terminal_size((120, 40)).columns))
+    print()
+    for path in written:
+        print(path)

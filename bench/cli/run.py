@@ -1,0 +1,89 @@
+"""``bench run``: evaluate a suite."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from bench.runner.run import RunSummary
+
+
+def run(
+    suite: options.SuitePath,
+    overrides: options.Overrides = None,
+    results: options.Results = Path("results"),
+    run_name: options.RunName = "default",
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
+    model_dir: options.ModelDir = None,
+    data_dir: options.DataDir = None,
+    offline: options.Offline = False,
+    allow_pickle: options.AllowPickle = None,
+    allow_plugins: options.AllowPlugins = False,
+    yes: options.Yes = False,
+) -> None:
+    """Evaluate every combination of a suite and write leaderboard, plots and per-sample records.
+
+    Running the same command again resumes: finished cells stay, failed and unavailable ones are tried again, and only
+    what is missing is computed.
+    """
+    from bench.cli.progress import make_progress
+    from bench.errors import Interrupted
+    from bench.runner.options import RunSettings
+    from bench.runner.run import run_suite
+
+    loaded = options.load(suite, overrides)
+    places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
+    settings = RunSettings(results, run_name, device, batch_size, places, yes)
+    signal.signal(signal.SIGTERM, _stop)
+    progress = make_progress()
+    try:
+        summary = run_suite(loaded, settings, progress)
+    except Interrupted as error:
+        _draw(settings.directory(loaded.suite.name))
+        raise Interrupted(f"{error}; run the same command again to resume") from error
+    _draw(summary.directory)
+    _close(summary)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _draw(directory: Path) -> None:
+    """Leaderboard and plots of what is finished, and the table on the screen."""
+    import shutil
+
+    from bench import leaderboard, plots
+    from bench.store.run_directory import RunDirectory
+
+    run = RunDirectory(directory)
+    if not run.read_cells():
+        return
+    leaderboard.write(run)
+    plots.write(run)
+    print()
+    print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns))
+    print()
+    print(f"{directory}/: leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample)")
+
+
+def _close(summary: RunSummary) -> None:
+    """Says what failed, and exits with the code that tells it."""
+    for result in summary.results:
+        if result.status != "done":
+            print(
+                f"{result.status}: {result.model.id} | {result.attack_id} | {result.threat_model.label}: {result.reason}"
+            )
+    if summary.count("error"):
+        raise typer.Exit(3)
+    if summary.count("unavailable"):
+        raise typer.Exit(4)

@@ -1,0 +1,136 @@
+"""From the rows of a finished cell to its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench import metrics
+from bench.errors import StoreError
+from bench.runner.preflight import Plan, PlannedCell
+from bench.runner.provenance import now
+from bench.store.parts import ShardReport
+from bench.store.records import CellResult, Cost, Flag, StageResult, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAR = 0.001
+"""A clean accuracy this improbable under the declared one is flagged."""
+
+
+def finished(
+    plan: Plan, planned: PlannedCell, rows: pd.DataFrame, reports: list[ShardReport], environment: dict[str, Any]
+) -> CellResult:
+    """The record of a cell whose samples are all there.
+
+    Args:
+        plan: the suite and its dataset.
+        planned: the cell.
+        rows: all its rows; those of samples that the suite doesn't ask for are left out.
+        reports: what its shards cost.
+        environment: versions and device.
+
+    Raises:
+        StoreError: where a sample's row is missing.
+        MetricError: where a metric can't be computed.
+    """
+    wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
+    if len(wanted) != len(plan.dataset):
+        raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
+    estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
+    flags = dict.fromkeys(flag for report in reports for flag in report.flags)
+    extra = _declared_accuracy(planned, wanted)
+    return _record(
+        plan,
+        planned,
+        "done",
+        environment,
+        metrics=estimates,
+        stages=_stages(wanted, reports),
+        cost=_cost(reports),
+        flags=(*flags, *extra),
+    )
+
+
+def failed(
+    plan: Plan, planned: PlannedCell, status: Status, reason: str, traceback: str, environment: dict[str, Any]
+) -> CellResult:
+    """The record of a cell that is an error or unavailable; it has no number."""
+    return _record(plan, planned, status, environment, reason=reason, traceback=traceback)
+
+
+def _record(plan: Plan, planned: PlannedCell, status: Status, environment: dict[str, Any], **more: Any) -> CellResult:
+    cell, located = planned.cell, planned.located
+    provenance = {
+        "weights": located.weights_digest if located else None,
+        "architecture": located.architecture_digest if located else None,
+        "dataset": plan.dataset.digest,
+        "published": list(located.published) if located and located.published else None,
+        "model_note": located.note if located else "",
+        "environment": environment,
+        "finished": now(),
+    }
+    return CellResult(
+        cell=planned.id,
+        role=cell.role,
+        status=status,
+        dataset=cell.dataset,
+        model=cell.model,
+        defense=cell.defense,
+        threat_model=cell.threat_model,
+        attack=cell.attack,
+        adversary=cell.adversary,
+        seed=cell.seed,
+        search=cell.search,
+        precision=cell.precision,
+        samples=len(plan.dataset),
+        provenance=provenance,
+        **more,
+    )
+
+
+def _cost(reports: list[ShardReport]) -> Cost:
+    seconds = sum(report.seconds for report in reports)
+    samples = sum(report.samples for report in reports)
+    return Cost(
+        seconds=seconds,
+        images_per_second=samples / seconds if seconds > 0 else None,
+        forwards=sum(report.forwards for report in reports),
+        backwards=sum(report.backwards for report in reports),
+    )
+
+
+def _stages(rows: pd.DataFrame, reports: list[ShardReport]) -> tuple[StageResult, ...]:
+    """What each stage of an ensemble left robust, by the judge's verdicts."""
+    names = list(dict.fromkeys(stage.name for report in reports for stage in report.stages))
+    left, results = int(rows["clean_correct"].sum()), []
+    for name in names:
+        broken = int((rows["success"] & (rows["stage"] == name)).sum())
+        left -= broken
+        costs = [stage for report in reports for stage in report.stages if stage.name == name]
+        results.append(
+            StageResult(
+                name=name,
+                attacked=sum(stage.attacked for stage in costs),
+                broken=broken,
+                robust_accuracy=left / len(rows),
+                seconds=sum(stage.seconds for stage in costs),
+            )
+        )
+    return tuple(results)
+
+
+def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:
+    """A clean accuracy far from what the suite declares for the bare model."""
+    from scipy.stats import binomtest
+
+    declared = planned.cell.model.clean_accuracy
+    if declared is None or planned.cell.defense.name != "none":
+        return []
+    correct, n = int(rows["clean_correct"].sum()), len(rows)
+    if float(binomtest(correct, n, declared / 100).pvalue) >= FAR:
+        return []
+    text = f"clean accuracy {100 * correct / n:.1f} % is far from the declared {declared:g} %: other weights or preprocessing?"
+    return [
+        Flag(rule="clean-accuracy", severity="warning", message=text, source="Carlini et al. 2019, arXiv:1902.06705")
+    ]

@@ -1,0 +1,40 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.errors import BenchError
+
+
+def choose(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means here.
+
+    Raises:
+        BenchError: for another name, or a device that this machine doesn't have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BenchError(f"--device {name}: not a device (accepted: auto, cpu, cuda, cuda:N, mps)") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise BenchError(f"--device {name}: this machine has {count} CUDA devices (accepted: auto, cpu)")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise BenchError("--device mps: this machine has none (accepted: auto, cpu)")
+    elif device.type != "cpu":
+        raise BenchError(f"--device {name}: not supported (accepted: auto, cpu, cuda, cuda:N, mps)")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """For people and provenance: ``cpu (2 threads)`` or the name of the GPU."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)

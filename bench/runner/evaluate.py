@@ -1,0 +1,224 @@
+"""Evaluates one shard of one cell: attack, judge, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import registry, threat_models
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
+from bench.attacks.draws import Draws
+from bench.datasets.base import image_digest
+from bench.errors import AttackError
+from bench.runner.devices import describe
+from bench.runner.facts import attack_of
+from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
+from bench.runner.worker import Worker
+from bench.store.parts import Examples, ShardReport
+from bench.store.records import Flag, SampleRecord
+from bench.suites.cells import Cell
+from bench.threat_models.base import ThreatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A unit of work, of saving and of resuming.
+
+    Attributes:
+        cell: the cell.
+        cell_id: its id.
+        index: number of the shard in the cell.
+        members: places of its samples in the dataset's selection.
+        keep: which adversarial examples are kept: none, successes or all.
+        examples: where an oblivious cell reads: the examples of its prerequisite.
+    """
+
+    cell: Cell
+    cell_id: str
+    index: int
+    members: tuple[int, ...]
+    keep: str
+    examples: Examples | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """What a shard gives: rows, cost, and the examples to keep."""
+
+    records: list[SampleRecord]
+    report: ShardReport
+    examples: Examples | None
+
+
+def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -> ShardOutcome:
+    """Evaluates one shard.
+
+    Args:
+        worker: holds the dataset and the model.
+        shard: what to evaluate.
+        report: called with (samples finished, samples still robust) inside the attack.
+
+    Raises:
+        BenchError: where the model or the attack broke its contract.
+    """
+    started = time.perf_counter()
+    cell = shard.cell
+    with exact_arithmetic():
+        target = worker.target(cell)
+        batch = worker.dataset.batch(np.asarray(shard.members, dtype=np.int64))
+        x, y = batch.x.to(worker.device), batch.y.to(worker.device)
+        ids = tuple(worker.dataset.sample_ids[index] for index in shard.members)
+        clean = worker.clean(cell, shard.members, x, y)
+        correct = clean.predicted == batch.y
+        threat_model = threat_models.build(cell.threat_model.norm, cell.threat_model.eps)
+        attack = attack_of(cell)
+        if cell.role == "oblivious":
+            found = _transferred(shard, ids, x)
+        else:
+            found = _attacked(worker, target, attack, cell, Samples(x, y, ids), correct, threat_model, report)
+        verdict = judge(
+            target,
+            x,
+            y,
+            found.x_adv,
+            threat_model=threat_model,
+            minimum_norm=attack.minimum_norm,
+            batch_size=worker.batch_size,
+            sample_ids=ids,
+        )
+        records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
+    flags = (*worker.flags, *found.flags, *_no_gradient(cell, found))
+    shard_report = ShardReport(
+        samples=len(ids),
+        seconds=time.perf_counter() - started,
+        forwards=float(found.forwards.sum()),
+        backwards=float(found.backwards.sum()),
+        device=describe(worker.device),
+        batch_size=worker.batch_size,
+        stages=found.stages,
+        flags=flags,
+    )
+    return ShardOutcome(records, shard_report, _kept(shard, ids, records, verdict))
+
+
+def _attacked(
+    worker: Worker,
+    target: Any,  # Any: a counted or defended model
+    attack: Attack,
+    cell: Cell,
+    samples: Samples,
+    correct: Tensor,
+    threat_model: ThreatModel,
+    report: Callable[[int, int], None],
+) -> AttackResult:
+    """Runs the attack on the clean-correct samples; on all of them where its examples are meant to be reused."""
+    chosen = torch.arange(len(samples)) if cell.search == "strongest" else correct.nonzero().flatten()
+    draws = Draws(cell.seed, cell.attack.name)
+    context = AttackContext(threat_model, draws, cell.search, worker.batch_size, report)
+    target.microbatch = None
+    here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
+    result = AttackResult.untouched(samples)
+    if here.x_adv.shape != samples.x[chosen].shape:
+        raise AttackError(f"the attack returned shape {tuple(here.x_adv.shape)} for {len(chosen)} samples")
+    result.x_adv = result.x_adv.to(here.x_adv.dtype)
+    result.x_adv[chosen.to(samples.x.device)] = here.x_adv.detach().to(samples.x.device)
+    result.iterations[chosen] = here.iterations.cpu()
+    result.forwards[chosen] = here.forwards.cpu()
+    result.backwards[chosen] = here.backwards.cpu()
+    for place, stage in zip(chosen.tolist(), here.stage, strict=True):
+        result.stage[place] = stage
+    result.stages, result.flags = here.stages, here.flags
+    return result
+
+
+def _no_gradient(cell: Cell, found: AttackResult) -> tuple[Flag, ...]:
+    """A white-box attack that never took a gradient attacked nothing."""
+    kind = registry.attacks.entry(cell.attack.name).facts.get("kind")
+    if kind != "white-box" or float(found.forwards.sum()) == 0 or float(found.backwards.sum()) > 0:
+        return ()
+    text = f"{cell.attack_id} made no backward pass: its number says nothing"
+    return (
+        Flag(rule="no-backward-pass", severity="invalid", message=text, source="Carlini et al. 2019, arXiv:1902.06705"),
+    )
+
+
+def _transferred(shard: Shard, ids: tuple[str, ...], x: Tensor) -> AttackResult:
+    """The examples that were made against the bare model, every one of them."""
+    if shard.examples is None:
+        raise AttackError("the examples of the bare model are missing")
+    places = {sample: place for place, sample in enumerate(shard.examples.sample_ids)}
+    missing = [sample for sample in ids if sample not in places]
+    if missing:
+        raise AttackError(f"the examples of {len(missing)} samples are missing on disk, first {missing[0]}")
+    images = shard.examples.images[[places[sample] for sample in ids]]
+    n = len(ids)
+    zeros = torch.zeros(n, dtype=torch.float64)
+    return AttackResult(
+        torch.from_numpy(np.ascontiguousarray(images)).to(x.device),
+        torch.zeros(n, dtype=torch.int64),
+        zeros,
+        zeros.clone(),
+        [""] * n,
+    )
+
+
+def _records(
+    worker: Worker,
+    shard: Shard,
+    ids: tuple[str, ...],
+    x: Tensor,
+    y: Tensor,
+    clean: Prediction,
+    found: AttackResult,
+    verdict: Verdict,
+) -> list[SampleRecord]:
+    x_adv = verdict.x_adv.cpu()
+    delta = (x_adv - x).flatten(1)
+    linf, l2 = delta.abs().amax(1), torch.linalg.vector_norm(delta, dim=1)
+    correct = clean.predicted == y
+    success = correct & (verdict.prediction.predicted != y)
+    columns = {
+        "label": y,
+        "clean_prediction": clean.predicted,
+        "clean_correct": correct,
+        "adversarial_prediction": verdict.prediction.predicted,
+        "success": success,
+        "robust": correct & ~success,
+        "linf": linf,
+        "l2": l2,
+        "raw_distance": verdict.raw_distance,
+        "clean_margin": clean.margin,
+        "adversarial_margin": verdict.prediction.margin,
+        "clean_confidence": clean.confidence,
+        "adversarial_confidence": verdict.prediction.confidence,
+        "iterations": found.iterations,
+        "forwards": found.forwards,
+        "backwards": found.backwards,
+    }
+    values = {name: column.tolist() for name, column in columns.items()}
+    return [
+        SampleRecord(
+            cell=shard.cell_id,
+            position=int(worker.dataset.positions[shard.members[row]]),
+            sample_id=ids[row],
+            sample_digest=image_digest(x[row]),
+            rejected=False,
+            stage=found.stage[row] if values["success"][row] else "",
+            **{name: column[row] for name, column in values.items()},
+        )
+        for row in range(len(ids))
+    ]
+
+
+def _kept(shard: Shard, ids: tuple[str, ...], records: list[SampleRecord], verdict: Verdict) -> Examples | None:
+    if shard.keep == "none":
+        return None
+    rows = [row for row, record in enumerate(records) if shard.keep == "all" or record.success]
+    images = verdict.x_adv[rows].cpu().numpy().astype(np.float32)
+    return Examples(tuple(ids[row] for row in rows), images)

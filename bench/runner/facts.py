@@ -1,0 +1,55 @@
+"""What a cell's verdicts depend on beside the suite's words: digests, revisions, versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import attacks, defenses
+from bench.attacks.base import Attack
+from bench.models.base import Located
+from bench.registry import attacks as attack_names
+from bench.registry import defenses as defense_names
+from bench.registry import models as model_names
+from bench.runner.provenance import version
+from bench.suites.cells import Cell
+
+UNAVAILABLE = "unavailable"
+
+
+def attack_of(cell: Cell) -> Attack:
+    """The attack of a cell, for its norm and backend."""
+    return attacks.build(cell.attack, cell.threat_model.norm)
+
+
+def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: int) -> dict[str, Any]:  # Any: JSON
+    """The part of a cell's identity that only the runner can know.
+
+    Args:
+        cell: the cell.
+        dataset_digest: of the whole dataset.
+        located: the model's weights; ``None`` where they can't be had.
+        shard_size: counts only for libraries that draw from global generators: it is their fixed chunk.
+    """
+    attack = attack_of(cell)
+    plugins = [attack_names.entry(cell.attack.name).digest]
+    found: dict[str, Any] = {
+        "dataset": dataset_digest,
+        "weights": located.weights_digest if located else UNAVAILABLE,
+        "architecture": located.architecture_digest if located else UNAVAILABLE,
+        "model": cell.model.model_dump(
+            mode="json", include={"source", "name", "key", "architecture", "architecture_args", "mean", "std", "args"}
+        ),
+        "attack_revision": attack.revision,
+        "attack_libraries": {name: version(name) for name in attack.library},
+    }
+    if attack.chunked:
+        found["chunk"] = shard_size
+    if cell.model.source in model_names.entries():
+        plugins.append(model_names.entry(cell.model.source).digest)
+    if cell.defense.name != "none":
+        defense = defenses.build(cell.defense)
+        found["defense_revision"] = defense.revision
+        found["defense_libraries"] = {name: version(name) for name in defense.library}
+        plugins.append(defense_names.entry(cell.defense.name).digest)
+    found["plugins"] = sorted(digest for digest in plugins if digest)
+    return found

@@ -1,0 +1,144 @@
+"""The judge: whether a point is an adversarial example. The harness decides, never the attack.
+
+The point is measured as the attack returned it, then projected, then predicted again in float32 by the real defended
+model, with TF32 and autocast off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.attacks.base import Target
+from bench.attacks.losses import margin
+from bench.attacks.memory import out_of_memory
+from bench.errors import AttackError
+from bench.threat_models.base import ThreatModel
+
+
+class Prediction(NamedTuple):
+    """What a model says of some images: all of shape (N,), on the CPU."""
+
+    predicted: Tensor
+    """int64"""
+    margin: Tensor
+    """logit of the label minus the best other, float32: below 0 where misclassified"""
+    confidence: Tensor
+    """softmax probability of the predicted class, float32"""
+
+
+class Verdict(NamedTuple):
+    """What the judge found."""
+
+    x_adv: Tensor
+    """the points that were judged, shape (N, C, H, W)"""
+    prediction: Prediction
+    raw_distance: Tensor
+    """distance of the returned points in the threat model's norm, shape (N,), on the CPU"""
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Float32 as it stands: TF32 and autocast off, deterministic convolutions; what was set before is put back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+
+
+def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
+    """Float32 predictions; the batch is halved when memory runs out.
+
+    Args:
+        model: images to logits.
+        x: shape (N, C, H, W).
+        y: labels, shape (N,).
+        batch_size: the most images of one pass.
+
+    Raises:
+        AttackError: where a logit isn't finite.
+    """
+    size, start, logits = max(1, batch_size), 0, []
+    while start < len(x):
+        try:
+            with torch.no_grad():
+                logits.append(model(x[start : start + size]).float())
+        except Exception as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+            size //= 2
+            continue
+        start += size
+    if not logits:
+        return Prediction(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0))
+    values = torch.cat(logits)
+    if not torch.isfinite(values).all():
+        place = int((~torch.isfinite(values).all(1)).nonzero()[0])
+        raise AttackError(f"the model gave logits that aren't finite (image {place} of this shard)")
+    probabilities = values.double().softmax(1)
+    predicted = values.argmax(1)
+    confidence = probabilities.gather(1, predicted[:, None]).squeeze(1).float()
+    return Prediction(predicted.cpu(), -margin(values, y).cpu(), confidence.cpu())
+
+
+def judge(
+    model: Target,
+    x: Tensor,
+    y: Tensor,
+    x_raw: Tensor,
+    *,
+    threat_model: ThreatModel,
+    minimum_norm: bool,
+    batch_size: int,
+    sample_ids: tuple[str, ...],
+) -> Verdict:
+    """Measures, projects and predicts again.
+
+    Args:
+        model: the real defended model.
+        x: clean images, shape (N, C, H, W).
+        y: labels, shape (N,).
+        x_raw: what the attack returned.
+        threat_model: what it was allowed.
+        minimum_norm: whether a point beyond eps is simply no success; from other attacks it is an error.
+        batch_size: the most images of one pass.
+        sample_ids: for messages.
+
+    Raises:
+        AttackError: where a point has the wrong shape, isn't finite, left the bounds, or left the ball of a fixed-eps
+            attack.
+    """
+    if x_raw.shape != x.shape:
+        raise AttackError(f"the attack returned shape {tuple(x_raw.shape)} for images of shape {tuple(x.shape)}")
+    finite = torch.isfinite(x_raw.flatten(1)).all(1)
+    if not finite.all():
+        bad = int((~finite).nonzero()[0])
+        raise AttackError(
+            f"the attack returned NaN or infinity ({int((~finite).sum())} points, first {sample_ids[bad]})"
+        )
+    x_raw = x_raw.to(x.dtype)
+    raw_distance = threat_model.distance(x_raw, x)
+    inside = threat_model.contains(x_raw, x)
+    clipped_inside = threat_model.contains(x_raw.clamp(*threat_model.bounds), x)
+    outside = ~inside if not minimum_norm else ~inside & clipped_inside
+    if outside.any():
+        bad = int(outside.nonzero()[0])
+        raise AttackError(
+            f"the attack left the threat model: {int(outside.sum())} points, first {sample_ids[bad]} at "
+            f"{threat_model.norm} distance {float(raw_distance[bad]):.6g} with eps {threat_model.radius:.6g}, pixels "
+            f"{float(x_raw[bad].min()):.6g} to {float(x_raw[bad].max()):.6g}"
+        )
+    judged = torch.where(inside.view(-1, *[1] * (x.dim() - 1)), threat_model.project(x_raw, x), x)
+    if not threat_model.contains(judged, x).all():
+        raise AttackError(
+            "a projected point lies outside the threat model: this is a fault of the harness, please report it"
+        )
+    return Verdict(judged, predict(model, judged, y, batch_size), raw_distance.float().cpu())

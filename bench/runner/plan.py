@@ -1,0 +1,142 @@
+"""What a run would do and cost, before it does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import BenchError, StoreError
+from bench.runner.devices import choose, describe
+from bench.runner.facts import attack_of
+from bench.runner.judge import exact_arithmetic
+from bench.runner.options import RunSettings
+from bench.runner.preflight import Plan, PlannedCell, preflight
+from bench.runner.run import examples_bytes, pending_shards
+from bench.runner.worker import Worker
+from bench.store.run_directory import RunDirectory
+from bench.suites.loaded import LoadedSuite
+
+CALIBRATION_IMAGES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cell of a plan.
+
+    ``forwards`` and ``backwards`` are the most sample-passes it may spend, ``seconds`` those at the measured speed;
+    ``None`` where the model can't be had here.
+    """
+
+    label: str
+    state: str
+    samples: int
+    forwards: float
+    backwards: float
+    seconds: float | None
+
+    @property
+    def duration(self) -> str:
+        """For people."""
+        return duration(self.seconds) if self.seconds is not None else "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A whole plan."""
+
+    rows: tuple[Row, ...]
+    bytes: int
+    device: str
+    directory: Path
+
+    @property
+    def done(self) -> int:
+        """Cells with nothing left to do."""
+        return sum(row.state == "done" for row in self.rows)
+
+    @property
+    def duration(self) -> str:
+        """The sum of the times that are known."""
+        return duration(sum(row.seconds or 0.0 for row in self.rows))
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``0 s``, ``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
+    """The plan of a suite: cells, what is done, the most passes, time and bytes.
+
+    Args:
+        loaded: the suite.
+        settings: as for a run; nothing is downloaded if its places say so.
+    """
+    device = choose(settings.device)
+    plan = preflight(loaded, settings.places)
+    directory = RunDirectory(settings.directory(plan.suite.name))
+    worker = Worker(plan.dataset, settings.places, device, settings.batch_size)
+    speeds: dict[str, tuple[float, float] | None] = {}
+    rows = []
+    for planned in plan.cells:
+        model = planned.cell.model.id
+        if model not in speeds:
+            speeds[model] = None if planned.located is None else _speed(worker, planned)
+        rows.append(_row(plan, planned, directory, speeds[model]))
+    return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path)
+
+
+def _row(plan: Plan, planned: PlannedCell, directory: RunDirectory, speed: tuple[float, float] | None) -> Row:
+    label = planned.cell.label
+    if planned.unavailable:
+        return Row(label, "unavailable", len(plan.dataset), 0.0, 0.0, None)
+    if planned.broken:
+        return Row(label, "error", len(plan.dataset), 0.0, 0.0, None)
+    try:
+        samples = sum(len(shard.members) for shard in pending_shards(plan, planned, directory))
+    except StoreError:
+        return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
+    state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
+    forwards, backwards = (1.0, 0.0)
+    if planned.cell.role != "oblivious":
+        forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
+        forwards += 2.0
+    seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
+    return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
+
+
+def _speed(worker: Worker, planned: PlannedCell) -> tuple[float, float] | None:
+    """Seconds of one sample's forward and backward pass on the bare model, measured on real images."""
+    try:
+        model: Any = worker.model(planned.cell.model, planned.cell.threat_model.norm)
+    except BenchError:
+        return None
+    count = min(CALIBRATION_IMAGES, len(worker.dataset), worker.batch_size)
+    x = worker.dataset.batch(range(count)).x.to(worker.device)
+    with exact_arithmetic():
+        _pass(model, x)
+        forward, both = min(_pass(model, x) for _ in range(3))
+    return forward / count, max(both - forward, 0.0) / count
+
+
+def _pass(model: Any, x: torch.Tensor) -> tuple[float, float]:  # Any: a counted model
+    """Seconds of a forward pass alone, and of a forward and backward pass."""
+    started = _clock(x)
+    with torch.no_grad():
+        model(x)
+    middle = _clock(x)
+    point = x.clone().requires_grad_()
+    torch.autograd.grad(model(point).sum(), point)
+    return middle - started, _clock(x) - middle
+
+
+def _clock(x: torch.Tensor) -> float:
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter()

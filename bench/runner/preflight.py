@@ -1,0 +1,146 @@
+"""Before a run: what needs the models and the data to be known. Nothing is attacked here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bench import datasets, models, registry
+from bench.datasets.base import Dataset
+from bench.errors import BenchError, ModelUnavailable, PluginError, Problem, SuiteError
+from bench.models.base import Located, Setting
+from bench.runner.facts import facts
+from bench.runner.worker import Worker
+from bench.suites.cells import Cell
+from bench.suites.check import check
+from bench.suites.expand import expand, is_read
+from bench.suites.loaded import LoadedSuite
+from bench.suites.naming import resolve
+from bench.suites.places import Places
+from bench.suites.spec import ModelSpec, Suite
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell with its id, and what stands in its way.
+
+    Attributes:
+        cell: the cell.
+        id: its id.
+        located: the model's weights; ``None`` where they can't be had.
+        unavailable: why they can't be had; empty where they can.
+        broken: why the model can't be used (a missing layer, no such architecture); empty where it can.
+        keep: which adversarial examples are kept.
+    """
+
+    cell: Cell
+    id: str
+    located: Located | None
+    unavailable: str
+    broken: str
+    keep: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A suite that can be run.
+
+    Attributes:
+        suite: as checked.
+        dataset: the images that it asks for.
+        cells: its cells, in the order of running.
+    """
+
+    suite: Suite
+    dataset: Dataset
+    cells: tuple[PlannedCell, ...]
+
+
+def load_plugins(loaded: LoadedSuite, places: Places) -> None:
+    """Runs the plugin files that the suite names, where the user allows it.
+
+    Raises:
+        PluginError: where the user hasn't allowed it.
+    """
+    if loaded.plugins and not places.allow_plugins:
+        files = ", ".join(str(path) for path in loaded.plugins)
+        raise PluginError(
+            f"{loaded.path}: plugins: the suite names Python files ({files}), which would run with your rights; "
+            "read them, then give --allow-plugins"
+        )
+    for path in loaded.plugins:
+        registry.load_plugin(path)
+
+
+def preflight(loaded: LoadedSuite, places: Places) -> Plan:
+    """Checks the suite against tables, data and weights, and gives every cell its id.
+
+    Raises:
+        SuiteError: with everything in the suite that can't work.
+        DatasetError: where the images can't be had.
+    """
+    load_plugins(loaded, places)
+    check(loaded)
+    suite = resolve(loaded.suite)
+    cells = expand(suite)
+    dataset = datasets.load(suite.dataset, places)
+    found: dict[str, _Found] = {}
+    for cell in cells:
+        if cell.model.id not in found:
+            found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
+    planned = tuple(_planned(cell, cells, dataset, found[cell.model.id], suite) for cell in cells)
+    return Plan(suite, dataset, planned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    located: Located | None
+    unavailable: str = ""
+    broken: str = ""
+
+
+def _setting(cell: Cell, dataset: Dataset) -> Setting:
+    return Setting(dataset.name, cell.threat_model.norm, dataset.num_classes, dataset.shape)
+
+
+def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
+    """Finds the weights; a model that can't be used stops its own cells, not the others'."""
+    try:
+        return _Found(models.locate(spec, setting, places))
+    except ModelUnavailable as error:
+        return _Found(None, unavailable=str(error))
+    except BenchError as error:
+        return _Found(None, broken=str(error))
+
+
+def _planned(cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite) -> PlannedCell:
+    identity = facts(cell, dataset.digest, found.located, suite.run.shard_size)
+    keep = "all" if is_read(cell, cells) else "none" if cell.role == "oblivious" else suite.run.save_adversarial
+    return PlannedCell(cell, cell.id(identity), found.located, found.unavailable, found.broken, keep)
+
+
+def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.device) -> None:
+    """Builds every model once and tries it on two images, for ``bench validate``.
+
+    Raises:
+        SuiteError: with every model that can't be used. One that merely can't be had here is no fault of the suite.
+    """
+    problems: list[Problem] = []
+    worker = Worker(plan.dataset, places, device)
+    number = {model.id: index for index, model in enumerate(plan.suite.models)}
+    for model in plan.suite.models:
+        planned = next((one for one in plan.cells if one.cell.model.id == model.id), None)
+        if planned is None or planned.unavailable:
+            continue
+        text = planned.broken
+        if not text:
+            try:
+                worker.model(planned.cell.model, planned.cell.threat_model.norm)
+            except BenchError as error:
+                text = str(error)
+        if text:
+            problems.append(loaded.sources.problem(("models", number[model.id]), text))
+    if problems:
+        raise SuiteError(problems)

@@ -1,0 +1,71 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from bench.runner.devices import describe
+
+_DISTRIBUTIONS = (
+    "robustness-bench",
+    "torch",
+    "torchvision",
+    "robustbench",
+    "pyautoattack",
+    "foolbox",
+    "adversarial-robustness-toolbox",
+    "timm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+)
+
+
+def version(distribution: str) -> str:
+    """The installed version of a distribution, or ``missing``."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def environment(device: torch.device) -> dict[str, Any]:  # Any: JSON values
+    """Versions, device, threads and the git commit of the working directory."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": describe(device),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "versions": {name: version(name) for name in _DISTRIBUTIONS},
+        "git_commit": _git_commit(),
+    }
+
+
+def command() -> str:
+    """The command line of this process."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return " ".join([program, *sys.argv[1:]]).strip()
+
+
+def _git_commit() -> str | None:
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")

@@ -1,0 +1,266 @@
+"""Runs a suite: every pending shard of every cell, saved as it is done."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError, ConsentError, Interrupted, StoreError, WriteError
+from bench.runner import aggregate
+from bench.runner.devices import choose
+from bench.runner.evaluate import Shard, evaluate
+from bench.runner.events import Progress, Silent
+from bench.runner.options import RunSettings
+from bench.runner.preflight import Plan, PlannedCell, preflight
+from bench.runner.provenance import command, environment, now
+from bench.runner.worker import Worker
+from bench.store.gallery import write_clean
+from bench.store.parts import Examples
+from bench.store.records import CellResult, RunRecord
+from bench.store.run_directory import RunDirectory
+from bench.suites.expand import prerequisite_of
+from bench.suites.loaded import LoadedSuite
+
+CONSENT_BYTES = 2_000_000_000
+GALLERY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        directory: the run's directory.
+        results: the records of the suite's cells, in its order.
+    """
+
+    directory: Path
+    results: tuple[CellResult, ...]
+
+    def count(self, status: str) -> int:
+        """How many cells have this status."""
+        return sum(result.status == status for result in self.results)
+
+
+def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress: Progress | None = None) -> RunSummary:
+    """Evaluates what isn't evaluated yet, and records every cell.
+
+    Args:
+        loaded: the suite.
+        settings: where and how.
+        progress: hears how it goes on.
+
+    Raises:
+        SuiteError: where the suite can't work.
+        DatasetError: where the images can't be had.
+        StoreError: where the results can't be written; what was finished is saved.
+        ConsentError: where more than two gigabytes of examples would be saved without consent.
+        Interrupted: on Ctrl-C; what was finished is saved.
+    """
+    settings, progress = settings or RunSettings(), progress or Silent()
+    device = choose(settings.device)
+    plan = preflight(loaded, settings.places)
+    directory = RunDirectory(settings.directory(plan.suite.name))
+    size = examples_bytes(plan)
+    if size > CONSENT_BYTES and not settings.yes:
+        raise ConsentError(
+            f"{loaded.path}: run.save_adversarial: the examples could take {size / 1e9:.1f} GB in {directory.path}; "
+            "give --yes, or --set run.save_adversarial=none"
+        )
+    worker = Worker(plan.dataset, settings.places, device, settings.batch_size)
+    with directory.locked():
+        run = _Run(plan, directory, worker, settings, progress, environment(device))
+        try:
+            return run.all_cells()
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"stopped; what was finished is saved in {directory.path}") from error
+        finally:
+            progress.end()
+
+
+def examples_bytes(plan: Plan) -> int:
+    """The most bytes of adversarial examples that the plan's cells may save."""
+    each = int(np.prod(plan.dataset.shape)) * 4
+    saving = sum(planned.keep != "none" for planned in plan.cells)
+    return saving * len(plan.dataset) * each
+
+
+def pending_shards(plan: Plan, planned: PlannedCell, directory: RunDirectory) -> list[Shard]:
+    """The shards of a cell that have samples without a row."""
+    rows = directory.read_samples(planned.id)
+    known = dict(zip(rows["sample_id"], rows["sample_digest"], strict=True))
+    done = {
+        index
+        for index, sample in enumerate(plan.dataset.sample_ids)
+        if sample in known and known[sample] == plan.dataset.sample_digest(index)
+    }
+    if planned.keep == "all" and done:
+        kept = set(directory.read_examples(planned.id).sample_ids)
+        done = {index for index in done if plan.dataset.sample_ids[index] in kept}
+    size, shards = plan.suite.run.shard_size, []
+    for number, start in enumerate(range(0, len(plan.dataset), size)):
+        members = tuple(index for index in range(start, min(start + size, len(plan.dataset))) if index not in done)
+        if members:
+            shards.append(Shard(planned.cell, planned.id, number, members, planned.keep))
+    return shards
+
+
+class _Run:
+    """One run of a suite in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        worker: Worker,
+        settings: RunSettings,
+        progress: Progress,
+        environment: dict[str, Any],  # Any: JSON values
+    ) -> None:
+        self.plan, self.directory, self.worker = plan, directory, worker
+        self.settings, self.progress, self.environment = settings, progress, environment
+        self.cells = [planned.cell for planned in plan.cells]
+        self.examples: tuple[str, Examples] | None = None
+        self.failed_models: dict[str, tuple[str, str]] = {}
+
+    def all_cells(self) -> RunSummary:
+        """Every cell of the suite, in its order."""
+        started = now()
+        self._write_run(started, None)
+        self._write_gallery()
+        pending = {planned.id: self._pending(planned) for planned in self.plan.cells}
+        samples = sum(len(shard.members) for shards in pending.values() for shard in shards)
+        done = sum(not shards for shards in pending.values())
+        self.progress.begin(len(self.plan.cells), done, samples)
+        results = []
+        for number, planned in enumerate(self.plan.cells, start=1):
+            result = self._cell(planned, pending[planned.id], number)
+            results.append(result)
+            self.progress.cell_done(result)
+        self._write_run(started, now())
+        return RunSummary(self.directory.path, tuple(results))
+
+    def _pending(self, planned: PlannedCell) -> list[Shard]:
+        if planned.unavailable or planned.broken:
+            return []
+        try:
+            return pending_shards(self.plan, planned, self.directory)
+        except StoreError:
+            return [Shard(planned.cell, planned.id, 0, tuple(range(len(self.plan.dataset))), planned.keep)]
+
+    def _cell(self, planned: PlannedCell, shards: list[Shard], number: int) -> CellResult:
+        """One cell: whatever fails inside becomes its record, except that the store itself fails."""
+        if planned.unavailable:
+            return self._failed(planned, "unavailable", planned.unavailable, "")
+        if planned.broken:
+            return self._failed(planned, "error", planned.broken, "")
+        if not shards:
+            return self._finish(planned, fresh=False)
+        self.progress.cell_started(planned.cell, number, sum(len(shard.members) for shard in shards))
+        try:
+            pending_shards(self.plan, planned, self.directory)
+            for shard in shards:
+                self._shard(planned, shard)
+        except WriteError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
+            return self._failed(planned, "error", _reason(error), traceback.format_exc())
+        return self._finish(planned, fresh=True)
+
+    def _shard(self, planned: PlannedCell, shard: Shard) -> None:
+        if planned.cell.role == "oblivious":
+            shard = Shard(shard.cell, shard.cell_id, shard.index, shard.members, shard.keep, self._read(planned))
+        self._loadable(planned)
+        outcome = evaluate(self.worker, shard, self.progress.attacking)
+        self.directory.write_shard(shard.cell_id, shard.index, outcome.records, outcome.report, outcome.examples)
+        robust = sum(record.robust for record in outcome.records)
+        self.progress.shard_done(len(outcome.records), robust)
+
+    def _loadable(self, planned: PlannedCell) -> None:
+        """A model that failed to load once isn't loaded again for each of its cells."""
+        identity = planned.cell.model.id
+        if identity in self.failed_models:
+            raise BenchError(self.failed_models[identity][0])
+        try:
+            self.worker.model(planned.cell.model, planned.cell.threat_model.norm)
+        except Exception as error:
+            self.failed_models[identity] = (_reason(error), traceback.format_exc())
+            raise
+
+    def _read(self, planned: PlannedCell) -> Examples:
+        """The bare model's examples that an oblivious cell judges."""
+        wanted = prerequisite_of(planned.cell, self.cells)
+        source = next(other for other in self.plan.cells if other.cell is wanted)
+        if self.examples is None or self.examples[0] != source.id:
+            record = self.directory.read_cell(source.id)
+            if record is None or record.status != "done":
+                reason = record.reason if record else "it isn't finished"
+                raise BenchError(f"the examples of the bare model are missing: {source.cell.label}: {reason}")
+            self.examples = (source.id, self.directory.read_examples(source.id))
+        return self.examples[1]
+
+    def _finish(self, planned: PlannedCell, *, fresh: bool) -> CellResult:
+        try:
+            rows, reports = self.directory.read_part_frames(planned.id)
+            result = aggregate.finished(self.plan, planned, rows, reports, self.environment)
+        except Exception as error:  # noqa: BLE001 (the cell's edge)
+            return self._failed(planned, "error", _reason(error), traceback.format_exc())
+        old = self._old(planned)
+        if not fresh and old is not None and old.status == "done" and _same(old, result):
+            return old
+        self.directory.write_cell(result)
+        return result
+
+    def _old(self, planned: PlannedCell) -> CellResult | None:
+        try:
+            return self.directory.read_cell(planned.id)
+        except StoreError:
+            return None
+
+    def _failed(self, planned: PlannedCell, status: Any, reason: str, trace: str) -> CellResult:  # Any: a literal
+        result = aggregate.failed(self.plan, planned, status, reason, trace, self.environment)
+        self.directory.write_cell(result)
+        return result
+
+    def _write_run(self, started: str, finished: str | None) -> None:
+        dataset = self.plan.dataset
+        self.directory.write_run(
+            RunRecord(
+                suite=self.plan.suite,
+                run=self.settings.run,
+                command=command(),
+                started=started,
+                finished=finished,
+                cells=tuple(planned.id for planned in self.plan.cells),
+                positions=tuple(int(position) for position in dataset.positions),
+                dataset={
+                    "name": dataset.name,
+                    "digest": dataset.digest,
+                    "samples": len(dataset),
+                    "num_classes": dataset.num_classes,
+                    "class_names": list(dataset.class_names),
+                    "shape": list(dataset.shape),
+                    "note": dataset.note,
+                },
+                environment=self.environment,
+            )
+        )
+
+    def _write_gallery(self) -> None:
+        count = min(GALLERY, len(self.plan.dataset))
+        write_clean(self.directory, self.plan.dataset.sample_ids[:count], self.plan.dataset.images[:count])
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text if isinstance(error, BenchError) and text else f"{type(error).__name__}: {text}"
+
+
+def _same(old: CellResult, new: CellResult) -> bool:
+    """Whether a record says the same as before, apart from when and where it was written."""
+    volatile = {"provenance"}
+    return old.model_dump(exclude=volatile) == new.model_dump(exclude=volatile)

@@ -1,0 +1,148 @@
+"""A worker keeps what it has loaded: the dataset, one model, its defended forms, their clean predictions."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import defenses, models
+from bench.datasets.base import Dataset
+from bench.defenses.defended import DefendedModel
+from bench.models.base import Setting
+from bench.runner.judge import Prediction, exact_arithmetic, predict
+from bench.store.records import Flag
+from bench.suites.cells import Cell
+from bench.suites.places import Places
+from bench.suites.spec import DefenseSpec, ModelSpec
+
+_log = logging.getLogger(__name__)
+
+CPU_BATCH = 128
+"""Batch on a CPU: larger ones fall out of the caches and are no faster."""
+GPU_BATCH = 1024
+GPU_SHARE = 0.6
+"""Share of the free memory of a GPU that a batch may take."""
+REPEATABLE = 1e-4
+"""Two clean passes of a deterministic model differ by less than this, relative to the largest logit."""
+
+
+class Worker:
+    """Loads models onto one device and builds what is attacked.
+
+    Args:
+        dataset: the images.
+        places: directories and permissions.
+        device: where models run.
+        batch_size: the most samples of a pass; found by itself where it is ``None``.
+    """
+
+    def __init__(self, dataset: Dataset, places: Places, device: torch.device, batch_size: int | None = None) -> None:
+        self.dataset, self.places, self.device = dataset, places, device
+        self._fixed_batch_size = batch_size
+        self._spec: ModelSpec | None = None
+        self._model: Any = None  # Any: the counted model of one of many sources
+        self._batch_size = batch_size or CPU_BATCH
+        self._targets: dict[str, Any] = {}
+        self._clean: dict[tuple[str, tuple[int, ...]], Prediction] = {}
+        self.flags: list[Flag] = []
+
+    def setting(self, norm: str) -> Setting:
+        """What a source of models may need to know of the suite."""
+        return Setting(self.dataset.name, norm, self.dataset.num_classes, self.dataset.shape)
+
+    def model(self, spec: ModelSpec, norm: str) -> Any:  # Any: as above
+        """The bare model, checked on two real images; the one before it is let go.
+
+        Raises:
+            ModelError: where it can't be built, or its outputs aren't logits of the right shape.
+        """
+        if self._spec != spec:
+            self.release()
+            model = models.load(spec, self.setting(norm), self.places, device=self.device)
+            self.adopt(spec, model)
+        return self._model
+
+    def adopt(self, spec: ModelSpec, model: Any) -> None:  # Any: as above
+        """Takes a counted model that is loaded already, and checks it."""
+        with exact_arithmetic():
+            images = self.dataset.batch(range(min(2, len(self.dataset)))).x.to(self.device)
+            model.check(images)
+            self.flags = _model_flags(model, images)
+        self._spec, self._model = spec, model
+        self._batch_size = self._fixed_batch_size or _find_batch_size(model, images)
+        model.passes.reset()
+
+    def release(self) -> None:
+        """Lets the model go."""
+        self._spec, self._model = None, None
+        self._targets.clear()
+        self._clean.clear()
+        self.flags = []
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def target(self, cell: Cell) -> Any:  # Any: a counted or defended model
+        """What the cell attacks or judges on: the model behind its defense."""
+        bare = self.model(cell.model, cell.threat_model.norm)
+        if cell.defense.name == "none":
+            return bare
+        key = _key(cell.defense)
+        if key not in self._targets:
+            self._targets[key] = DefendedModel(bare, defenses.build(cell.defense))
+        return self._targets[key]
+
+    @property
+    def batch_size(self) -> int:
+        """The most samples of a pass for the model that is loaded."""
+        return self._batch_size
+
+    def clean(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
+        """Float32 predictions on clean images, kept for the next cell of the same row."""
+        key = (_key(cell.defense), members)
+        target = self.target(cell)
+        if key not in self._clean:
+            self._clean[key] = predict(target, x, y, self.batch_size)
+        return self._clean[key]
+
+
+def _key(defense: DefenseSpec) -> str:
+    return defense.model_dump_json(exclude={"id"})
+
+
+def _model_flags(model: Any, images: Tensor) -> list[Flag]:  # Any: as above
+    """What two clean passes show: randomness that nobody declared, and outputs that look like probabilities."""
+    flags = []
+    with torch.no_grad():
+        first, second = model(images), model(images)
+    difference = float((first - second).abs().max())
+    if difference > REPEATABLE * max(1.0, float(first.abs().max())):
+        text = (
+            f"two passes on the same images differ by {difference:.3g}: the model is random, and single draws judge it"
+        )
+        source = "Athalye et al. 2018, arXiv:1802.00420"
+        flags.append(Flag(rule="unmarked-randomness", severity="warning", message=text, source=source))
+    if model.looks_like_probabilities(images):
+        text = "the outputs look like probabilities, not logits: losses saturate and gradients vanish, so attacks look weak"
+        source = "Carlini & Wagner 2017, arXiv:1608.04644"
+        flags.append(Flag(rule="probabilities", severity="warning", message=text, source=source))
+    return flags
+
+
+def _find_batch_size(model: Any, images: Tensor) -> int:  # Any: as above
+    """The largest power of two whose forward and backward pass takes a fair share of the free memory."""
+    if images.device.type != "cuda":
+        return CPU_BATCH
+    trial = images[:1].repeat(8, 1, 1, 1).requires_grad_()
+    torch.cuda.reset_peak_memory_stats(images.device)
+    before = torch.cuda.memory_allocated(images.device)
+    torch.autograd.grad(model(trial).sum(), trial)
+    each = max(1, (torch.cuda.max_memory_allocated(images.device) - before) // len(trial))
+    free, _ = torch.cuda.mem_get_info(images.device)
+    size = GPU_BATCH
+    while size > 1 and size * each > GPU_SHARE * free:
+        size //= 2
+    _log.info("batch size %d: %d bytes a sample, %d free", size, each, free)
+    return size

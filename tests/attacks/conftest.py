@@ -1,0 +1,67 @@
+"""A linear model whose minimal distances are known, and what attacks need to run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import threat_models
+from bench.attacks.base import AttackContext, Samples
+from bench.attacks.draws import Draws
+from bench.models.wrapper import CountedModel
+
+
+class Linear(nn.Module):
+    """Logits (w x + b, -(w x + b), and two hopeless classes): the margin of class 0 against 1 is 2 (w x + b)."""
+
+    def __init__(self, weight: Tensor, bias: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = x.flatten(1) @ self.weight + self.bias
+        return torch.stack([value, -value, value - 50, -value - 50], dim=1)
+
+
+@dataclass
+class Case:
+    """A linear problem: the model, its samples, and the distance of each to the boundary."""
+
+    model: CountedModel
+    samples: Samples
+    linf: Tensor
+    l2: Tensor
+
+
+@pytest.fixture
+def linear() -> Case:
+    """64 samples in the middle of the cube, so that the bounds never matter for small eps."""
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(12, generator=generator)
+    x = 0.5 + 0.1 * torch.rand(64, 3, 2, 2, generator=generator)
+    value = x.flatten(1) @ weight
+    bias = -float(value.median())
+    value = value + bias
+    y = (value < 0).long()
+    model = CountedModel(Linear(weight, bias), num_classes=4)
+    samples = Samples(x, y, tuple(f"s{index}" for index in range(64)))
+    return Case(model, samples, value.abs() / weight.abs().sum(), value.abs() / weight.norm())
+
+
+@pytest.fixture
+def context() -> Callable[..., AttackContext]:
+    """Makes an attack's context."""
+
+    def make(
+        norm: str = "linf", eps: str = "1/50", *, search: str = "first_success", batch_size: int = 256, seed: int = 0
+    ) -> AttackContext:
+        threat_model = threat_models.build(norm, Fraction(eps))
+        return AttackContext(threat_model, Draws(seed, "test"), search, batch_size)
+
+    return make

@@ -232,7 +232,7 @@ def parse(text: str, *, file: str, directory: Path, line: int | None = 1) -> Nod
         raise SuiteError([_broken(error, file, mark.line + 1 if mark and line else None)]) from error
     except yaml.reader.ReaderError as error:
         at = text.count("\n", 0, error.position) + 1 if line else None
-        shown = f"the character U+{ord(error.character):04X}" if isinstance(error.character, str) else "a byte"
+        shown = f"the character U+{int(error.character):04X}"
         raise SuiteError([Problem(f"{shown} is not allowed in YAML", file, at, "", "text in UTF-8")]) from error
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, such as "\U99999999"
         raise SuiteError([Problem(f"not valid YAML: {error}", file, line, "", "valid YAML")]) from error
@@ -254,7 +254,7 @@ def _broken(error: yaml.MarkedYAMLError, file: str, line: int | None) -> Problem
     column = f", column {mark.column + 1}" if mark else ""
     if "'\\t'" in message:
         return Problem(f"a tab{column}: YAML is indented with spaces", file, line, "", "spaces")
-    if "expected a single document" in message:
+    if "found another document" in message:
         return Problem("a second document begins here (---)", file, line, "", "one document per file")
     context = f" ({error.context})" if error.context and error.context != message else ""
     return Problem(f"not valid YAML{column}: {message}{context}", file, line, "", "valid YAML")
@@ -284,7 +284,7 @@ def read(path: Path) -> Node:
         shown = f"the byte 0x{raw[error.start]:02x} is not UTF-8"
         raise SuiteError([Problem(shown, file, line, "", "text saved as UTF-8")]) from error
     tree = parse(text, file=file, directory=path.parent)
-    if tree is None:
+    if tree is None or tree.value is None:
         raise SuiteError([Problem("the file is empty", file, 1, "", "a mapping with name, dataset, models, ...")])
     if not isinstance(tree.value, dict):
         what = "a list" if isinstance(tree.value, list) else repr(tree.value)

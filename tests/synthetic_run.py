@@ -93,8 +93,8 @@ def build_run(
         dataset=spec,
         threat_models=tuple(dict.fromkeys(cell.threat_model for cell in cells)),
         models=_distinct([cell.model for cell in cells]),
-        attacks=_distinct([cell.attack for cell in cells if cell.role in ("suite", "oblivious")]),
-        defenses=_distinct([cell.defense for cell in cells if cell.role != "prerequisite"]),
+        attacks=_distinct([cell.attack for cell in cells if cell.role in ("suite", "oblivious")] or [cells[0].attack]),
+        defenses=_distinct([cell.defense for cell in cells if cell.role != "prerequisite"] or [cells[0].defense]),
     )
     shown = tuple(range(n)) if positions is None else tuple(positions)
     facts = {"name": dataset, "images": len(shown), "class_names": list(class_names), "num_classes": len(class_names)}

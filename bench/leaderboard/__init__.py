@@ -1,0 +1,56 @@
+"""The leaderboard: per threat model a table of (model, defense), ranked by the worst case per sample.
+
+Made from the store alone: no torch, no model, no data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.store.run_directory import RunDirectory
+
+
+def write(run: RunDirectory) -> list[Path]:
+    """Writes ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex`` into the run's directory.
+
+    Returns:
+        The files.
+
+    Raises:
+        StoreError: where the records can't be read or the files can't be written.
+    """
+    from bench.leaderboard.frame import frame
+    from bench.leaderboard.latex import latex
+    from bench.leaderboard.markdown import markdown
+    from bench.leaderboard.table import make
+    from bench.store.atomic import write_text
+
+    board = make(run)
+    contents = {
+        "md": markdown(board),
+        "csv": frame(board).to_csv(index=False),
+        "json": board.model_dump_json(indent=1) + "\n",
+        "tex": latex(board),
+    }
+    paths = {kind: run.path / f"leaderboard.{kind}" for kind in contents}
+    for kind, content in contents.items():
+        write_text(paths[kind], content)
+    return list(paths.values())
+
+
+def text(run: RunDirectory, width: int = 120) -> str:
+    """The leaderboard for a terminal, as plain text.
+
+    Args:
+        run: the run.
+        width: columns of the terminal; intervals are left out until the table fits, numbers never.
+
+    Raises:
+        StoreError: where the records can't be read.
+    """
+    from bench.leaderboard.table import make
+    from bench.leaderboard.terminal import plain
+
+    return plain(make(run), width)

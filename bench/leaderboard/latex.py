@@ -1,0 +1,104 @@
+"""The leaderboard as LaTeX tables for papers, with booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from bench.leaderboard.grid import Words, grid, heading
+from bench.leaderboard.records import Leaderboard, Table
+
+# tabulate escapes what LaTeX would read as markup; our own markup passes through it as private characters.
+_BOLD, _SUPER, _END, _AT_MOST, _MINUS = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
+_MARKUP = {
+    _BOLD: r"\textbf{",
+    _SUPER: r"\textsuperscript{",
+    _END: "}",
+    _AT_MOST: r"$\leq$~",
+    _MINUS: "$-$",
+}
+_SYMBOLS = {
+    "–": "--",
+    "—": "---",
+    "·": r"\textperiodcentered{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "ε": r"$\varepsilon$",
+    "σ": r"$\sigma$",
+    "→": r"$\to$",
+    "…": r"\ldots{}",
+    "⚑": r"\textsuperscript{*}",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+}
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it is.
+
+    ASCII and Latin letters print under every engine (T1 fonts and UTF-8 input); other scripts need LuaLaTeX or XeLaTeX.
+    """
+    return "".join(_ESCAPED.get(char) or _SYMBOLS.get(char, char) for char in text)
+
+
+def _bold(text: str) -> str:
+    return f"{_BOLD}{text}{_END}"
+
+
+def _mark(numbers: Sequence[int]) -> str:
+    return f"{_SUPER}{','.join(map(str, numbers))}{_END}"
+
+
+WORDS = Words(bold=_bold, mark=_mark, dash="--", at_most=_AT_MOST, minus=_MINUS)
+
+
+def latex(board: Leaderboard) -> str:
+    """One ``table`` environment per threat model; the document needs ``\\usepackage[T1]{fontenc}`` and ``{booktabs}``."""
+    head = (
+        f"% {board.suite}, run {board.run}: made by bench report\n"
+        "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and, for wide tables, \\usepackage{graphicx}\n"
+    )
+    return head + "\n".join(_table(board, table) for table in board.tables)
+
+
+def _table(board: Leaderboard, table: Table) -> str:
+    drawn = grid(table, WORDS)
+    tabular = tabulate(
+        drawn.rows, headers=drawn.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=drawn.align
+    )
+    for char, markup in _MARKUP.items():
+        tabular = tabular.replace(char, markup)
+    caption = heading(board, table) + (f" · {board.note}" if board.note else "")
+    lines = [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        r"\caption{" + escape(caption.replace("⚑ see the notes", "superscripts: see the notes")) + "}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        tabular.strip() + "}",
+    ]
+    for note in table.notes:
+        source = f" ({escape(note.source)})" if note.source else ""
+        text = rf"\textsuperscript{{{note.number}}} {escape(note.subject)}: {escape(note.text)}{source}"
+        lines.append(rf"\par\smallskip{{\footnotesize\raggedright {text}\par}}")
+    return "\n".join([*lines, r"\end{table}", ""])

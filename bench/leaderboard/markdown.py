@@ -1,0 +1,104 @@
+"""The leaderboard as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from bench.leaderboard.grid import Words, grid, heading, percent
+from bench.leaderboard.records import CellNumbers, Leaderboard, Table
+from bench.store.records import Estimate
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+_INSIDE_WORD = re.compile(r"(?<=[A-Za-z0-9])\\_(?=[A-Za-z0-9])")
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is; an underscore inside a word needs nothing."""
+    return _INSIDE_WORD.sub("_", _SPECIAL.sub(r"\\\1", text))
+
+
+def _bold(text: str) -> str:
+    return f"**{text}**"
+
+
+WORDS = Words(escape=escape, bold=_bold)
+
+
+def markdown(board: Leaderboard) -> str:
+    """The tables as Markdown, with the metrics and the cost of every cell below them."""
+    parts = [f"# {escape(board.suite)}"]
+    if board.description:
+        parts.append(escape(board.description))
+    if board.note:
+        parts.append(f"**Note:** {escape(board.note)}")
+    for table in board.tables:
+        parts += _table(board, table)
+    parts += ["## Cells", _legend(), _cells(board.cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(board: Leaderboard, table: Table) -> list[str]:
+    drawn = grid(table, WORDS)
+    lines = tabulate(drawn.rows, headers=drawn.headers, tablefmt="pipe", disable_numparse=True, colalign=drawn.align)
+    parts = [f"## {escape(table.threat_model)}", escape(heading(board, table)), lines]
+    if table.notes:
+        parts.append(
+            "\n".join(f"- ⚑{n.number} {escape(n.subject)}: {escape(n.text)}{_source(n.source)}" for n in table.notes)
+        )
+    return parts
+
+
+def _source(source: str) -> str:
+    return f" ({escape(source)})" if source else ""
+
+
+def _legend() -> str:
+    return (
+        "Success: verified successes in % of the clean-correct images. Distance: median over the successes, in the threat"
+        " model's norm and [0, 1] units. Confidence: mean probability of the wrong class over the successes, in %."
+        " Passes: forward / backward per image."
+    )
+
+
+def _cells(cells: Sequence[CellNumbers]) -> str:
+    headers = ("threat model", "model", "defense", "attack", "seed", "status", "success", "distance", "confidence",
+               "passes", "seconds", "images/s")  # fmt: skip
+    align = ("left",) * 4 + ("right",) + ("left",) + ("right",) * 6
+    rows = [_cell(cell) for cell in cells]
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align if rows else None)
+
+
+def _cell(cell: CellNumbers) -> tuple[str, ...]:
+    found, cost = cell.metrics, cell.cost
+    role = {
+        "suite": "",
+        "oblivious": " (oblivious)",
+        "gradient_free": " (gradient-free)",
+        "prerequisite": " (examples)",
+    }
+    passes = [_number(found.get(name), "{:,.1f}") for name in ("forwards", "backwards")]
+    return (
+        cell.threat_model,
+        escape(cell.model),
+        escape(cell.defense),
+        escape(cell.attack) + role[cell.role],
+        str(cell.seed),
+        cell.status,
+        _percent(found.get("attack_success_rate")),
+        _number(found.get("median_distance"), "{:.4f}"),
+        _percent(found.get("adversarial_confidence")),
+        " / ".join(passes),
+        "–" if cost is None else f"{cost.seconds:,.1f}",
+        "–" if cost is None or cost.images_per_second is None else f"{cost.images_per_second:,.1f}",
+    )
+
+
+def _percent(estimate: Estimate | None) -> str:
+    return "–" if estimate is None or estimate.value is None else percent(estimate.value)
+
+
+def _number(estimate: Estimate | None, form: str) -> str:
+    return "–" if estimate is None or estimate.value is None else form.format(estimate.value)

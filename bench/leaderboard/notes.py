@@ -1,0 +1,141 @@
+"""The notes under a table: why a number is missing, what the audit found, what a comparison shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bench.leaderboard.published import Published, other_radius
+from bench.leaderboard.records import Note
+from bench.stats import mcnemar
+from bench.store.outcomes import CellOutcome, RowOutcome, unbroken
+
+Severity = Literal["info", "warning", "invalid", "failed"]
+_MANY = 5
+"""Up to so many rows are named in a note; more are counted."""
+_WORDS = {"error": "error: ", "unavailable": "n/a: ", "partial": "", "missing": ""}
+
+
+class Notes(NamedTuple):
+    """The notes of a table, and which of them stand beside each row."""
+
+    notes: tuple[Note, ...]
+    marks: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remark:
+    """What is said, whoever it is said of."""
+
+    text: str
+    severity: Severity
+    source: str = ""
+
+
+def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None], unplaced: Sequence[str]) -> Notes:
+    """The notes of a table, numbered in the order of its rows; what is said of several rows is said once.
+
+    Args:
+        rows: the rows of the table.
+        published: by label of the row, what RobustBench has published for it.
+        unplaced: ids of unfinished cells that belong to no row.
+    """
+    said: dict[_Remark, dict[str, list[str]]] = {}
+    attacks = dict.fromkeys(cell.attack for row in rows for cell in row.of("suite"))
+    for row in rows:
+        for cell in row.cells:
+            for remark in _of_cell(cell):
+                said.setdefault(remark, {}).setdefault(row.label, []).append(_name(cell))
+        for remark in (*_of_row(row, attacks), *_of_published(row, published[row.label])):
+            said.setdefault(remark, {}).setdefault(row.label, [])
+        if unplaced:
+            text = f"{len(unplaced)} cell(s) aren't finished, and their names don't tell which row they belong to"
+            said.setdefault(_Remark(text, "failed"), {}).setdefault(row.label, [])
+    notes = tuple(
+        Note(
+            number=number,
+            subject=_subject(where, rows),
+            text=remark.text,
+            severity=remark.severity,
+            source=remark.source,
+        )
+        for number, (remark, where) in enumerate(said.items(), start=1)
+    )
+    marks = {
+        row.label: tuple(number for number, where in enumerate(said.values(), start=1) if row.label in where)
+        for row in rows
+    }
+    return Notes(notes, marks)
+
+
+def _of_cell(cell: CellOutcome) -> list[_Remark]:
+    remarks = []
+    if cell.status != "done":
+        remarks.append(_Remark(_one_line(_WORDS[cell.status] + cell.reason), "failed"))
+    for flag in () if cell.result is None else cell.result.flags:
+        remarks.append(_Remark(_one_line(flag.message), flag.severity, _one_line(flag.source)))
+    return remarks
+
+
+def _of_row(row: RowOutcome, attacks: Iterable[str]) -> list[_Remark]:
+    own = {cell.attack for cell in row.of("suite")}
+    if not own and row.of("oblivious"):
+        return [
+            _Remark(
+                "only the oblivious adversary attacked it: an attacker who knows the defense does better", "warning"
+            )
+        ]
+    remarks = []
+    lacking = [attack for attack in attacks if attack not in own]
+    if lacking:
+        remarks.append(_Remark(f"not attacked with {', '.join(lacking)}, as other rows are", "warning"))
+    hidden = _hides_the_gradient(row)
+    return [*remarks, hidden] if hidden else remarks
+
+
+def _hides_the_gradient(row: RowOutcome) -> _Remark | None:
+    """Whether significantly more survives an attacker who doesn't know the defense than one who does."""
+    oblivious, adaptive = row.of("oblivious"), row.of("suite") + row.of("gradient_free")
+    if not oblivious or not adaptive or any(cell.status != "done" for cell in oblivious + adaptive):
+        return None
+    unaware, aware = unbroken(oblivious), unbroken(adaptive)
+    if unaware.sum() <= aware.sum() or mcnemar(unaware, aware) >= 0.05:
+        return None
+    high, low = 100 * float(unaware.mean()), 100 * float(aware.mean())
+    return _Remark(
+        f"the oblivious number ({high:.1f}) is {high - low:.1f} points above the adaptive one ({low:.1f}):"
+        " the defense hides the gradient, it does not remove the examples",
+        "warning",
+    )
+
+
+def _of_published(row: RowOutcome, found: Published | None) -> list[_Remark]:
+    if found is None:
+        return []
+    remarks = []
+    if found.unreliable:
+        remarks.append(_Remark("RobustBench marks its AutoAttack number as unreliable", "info", found.link))
+    radius = other_radius(found, row.threat_model.eps)
+    return [*remarks, _Remark(radius, "info")] if radius else remarks
+
+
+def _subject(where: Mapping[str, Sequence[str]], rows: Sequence[RowOutcome]) -> str:
+    """Which rows, and which of their attacks where it isn't all of them."""
+    if len(where) == len(rows) > 1 and len(where) > 2:
+        return "all rows"
+    if len(where) > _MANY:
+        return f"{len(where)} rows"
+    every = {row.label: {_name(cell) for cell in row.cells} for row in rows}
+    return "; ".join(
+        label if not cells or set(cells) == every[label] else f"{label} ({', '.join(dict.fromkeys(cells))})"
+        for label, cells in where.items()
+    )
+
+
+def _name(cell: CellOutcome) -> str:
+    return f"{cell.attack} oblivious" if cell.role == "oblivious" else cell.attack
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

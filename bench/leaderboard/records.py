@@ -1,0 +1,132 @@
+"""The leaderboard as data: what ``leaderboard.json`` holds and every rendering is made from.
+
+Accuracies are shares of the images in [0, 1]; the renderings for people show them in %.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.store.outcomes import OutcomeStatus
+from bench.store.records import Cost, Estimate
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Record):
+    """What one attack, or one kind of cell, left of a row: per sample the worst over its cells (seeds, attacks)."""
+
+    status: OutcomeStatus
+    """``done`` where every cell is; else what keeps the number from being shown"""
+    robust: Estimate | None
+    seeds: dict[int, float] = {}
+    """robust accuracy per attack seed"""
+    seconds: float = 0.0
+    """what its cells took together"""
+    cells: tuple[str, ...]
+    """ids of its cells"""
+
+
+class PublishedNumbers(_Record):
+    """What RobustBench has published for this model; shares in [0, 1]."""
+
+    entry: str
+    eps: str
+    """as the entry writes it"""
+    clean: float
+    robust: float
+    """the lower of AutoAttack's number and the external one"""
+    clean_difference: float | None
+    """ours less the published one"""
+    difference: float | None
+    """worst case less the published robust accuracy; ``None`` where the row isn't complete"""
+    unreliable: bool
+    link: str
+
+
+class Row(_Record):
+    """One (model, defense) under one threat model."""
+
+    rank: tuple[int, int] | None
+    """the range of ranks that the tests leave; ``None`` where a cell is missing, failed or invalid"""
+    best: bool = False
+    """whether no ranked row is significantly better"""
+    model: str
+    defense: str
+    clean: Estimate | None
+    attacks: dict[str, Score]
+    """by the attack's name in tables; only those that the suite has for this row"""
+    gradient_free: Score | None
+    oblivious: Score | None
+    worst: Estimate | None
+    """per sample the worst over all cells of the row; ``None`` where nothing is known"""
+    complete: bool
+    """whether ``worst`` is the row's number; else it is only known to be at most that"""
+    published: PublishedNumbers | None = None
+    seconds: float
+    """what all its cells took together"""
+    notes: tuple[int, ...] = ()
+
+
+class Note(_Record):
+    """Something that a reader of the numbers must know."""
+
+    number: int
+    subject: str
+    """which rows, and which of their attacks where it isn't all"""
+    text: str
+    severity: Literal["info", "warning", "invalid", "failed"]
+    source: str = ""
+
+
+class Table(_Record):
+    """All rows of one threat model."""
+
+    threat_model: str
+    """for people: ``Linf 8/255``"""
+    norm: str
+    eps: str
+    """exact, as a fraction"""
+    attacks: tuple[str, ...]
+    """the columns, in the suite's order"""
+    rows: tuple[Row, ...]
+    """ranked rows by worst case, then the others"""
+    notes: tuple[Note, ...] = ()
+
+
+class CellNumbers(_Record):
+    """The metrics and the cost of one cell."""
+
+    cell: str
+    role: str
+    threat_model: str
+    model: str
+    defense: str
+    attack: str
+    adversary: str
+    seed: int
+    status: OutcomeStatus
+    metrics: dict[str, Estimate]
+    cost: Cost | None
+
+
+class Leaderboard(_Record):
+    """``leaderboard.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    suite: str
+    description: str = ""
+    run: str
+    dataset: str
+    """for people: ``CIFAR-10 test``"""
+    images: int
+    note: str = ""
+    """what a reader must know of the images"""
+    tables: tuple[Table, ...]
+    cells: tuple[CellNumbers, ...]

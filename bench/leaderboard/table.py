@@ -1,0 +1,176 @@
+"""From the records of a run to its leaderboard: one table per threat model, one row per (model, defense)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.leaderboard import notes, published
+from bench.leaderboard.rank import ranked
+from bench.leaderboard.records import CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
+from bench.stats import wilson
+from bench.store.outcomes import (
+    BoolArray,
+    CellOutcome,
+    OutcomeStatus,
+    RowOutcome,
+    RunOutcome,
+    read_outcomes,
+    unbroken,
+)
+from bench.store.records import Estimate, RunRecord
+from bench.store.run_directory import RunDirectory
+from bench.suites.spec import ThreatModelSpec
+
+_WORST_FIRST: tuple[OutcomeStatus, ...] = ("error", "unavailable", "missing", "partial", "done")
+_DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "imagenet": "ImageNet"}
+
+
+def make(run: RunDirectory) -> Leaderboard:
+    """The leaderboard of a run, from its records alone.
+
+    Raises:
+        StoreError: where the records can't be read.
+    """
+    outcome = read_outcomes(run)
+    record = outcome.record
+    return Leaderboard(
+        suite=record.suite.name,
+        description=record.suite.description,
+        run=record.run,
+        dataset=_dataset(record),
+        images=outcome.samples,
+        note=str(record.dataset.get("note") or ""),
+        tables=tuple(_table(outcome, threat_model) for threat_model in outcome.threat_models),
+        cells=tuple(_numbers(row, cell) for row in outcome.rows for cell in row.cells),
+    )
+
+
+def _dataset(record: RunRecord) -> str:
+    name = record.suite.dataset.name
+    return f"{_DATASETS.get(name, name)} {record.suite.dataset.split}"
+
+
+def _table(outcome: RunOutcome, threat_model: ThreatModelSpec) -> Table:
+    ordered = ranked(outcome.under(threat_model))
+    found = {row.label: _published(row) for row, _ in ordered}
+    known = notes.collect([row for row, _ in ordered], found, outcome.unplaced)
+    return Table(
+        threat_model=threat_model.label,
+        norm=threat_model.norm,
+        eps=str(threat_model.eps),
+        attacks=columns([row for row, _ in ordered]),
+        rows=tuple(_row(row, rank, found[row.label], known.marks[row.label]) for row, rank in ordered),
+        notes=known.notes,
+    )
+
+
+def columns(rows: Sequence[RowOutcome]) -> tuple[str, ...]:
+    """The attacks that the suite asks for in these rows: those of the row that has most first."""
+    most = sorted(rows, key=lambda row: -len(row.of("suite")))
+    return tuple(dict.fromkeys(cell.attack for row in most for cell in row.of("suite")))
+
+
+def _row(
+    row: RowOutcome, rank: tuple[int, int] | None, found: published.Published | None, marks: tuple[int, ...]
+) -> Row:
+    by_attack: dict[str, list[CellOutcome]] = {}
+    for cell in row.of("suite"):
+        by_attack.setdefault(cell.attack, []).append(cell)
+    clean = _share(row.clean_correct) if row.known.all() else None
+    worst = _worst(row)
+    return Row(
+        rank=rank,
+        best=rank is not None and rank[0] == 1,
+        model=row.model,
+        defense=row.defense,
+        clean=clean,
+        attacks={attack: _score(tuple(cells)) for attack, cells in by_attack.items()},
+        gradient_free=_maybe(row.of("gradient_free")),
+        oblivious=_maybe(row.of("oblivious")),
+        worst=worst,
+        complete=row.complete,
+        published=_compared(found, clean, worst if row.complete else None),
+        seconds=_seconds(row.cells),
+        notes=marks,
+    )
+
+
+def _worst(row: RowOutcome) -> Estimate | None:
+    """The row's number; where it isn't complete only the bound, which has no interval."""
+    if not row.known.any():
+        return None
+    worst = _share(row.worst)
+    return worst if row.complete else Estimate(value=worst.value, n=worst.n)
+
+
+def _maybe(cells: tuple[CellOutcome, ...]) -> Score | None:
+    return _score(cells) if cells else None
+
+
+def _score(cells: tuple[CellOutcome, ...]) -> Score:
+    status = min((cell.status for cell in cells), key=_WORST_FIRST.index)
+    seeds = dict.fromkeys(sorted({cell.seed for cell in cells}), ())
+    per_seed = {seed: unbroken(tuple(cell for cell in cells if cell.seed == seed)) for seed in seeds}
+    done = status == "done"
+    return Score(
+        status=status,
+        robust=_share(unbroken(cells)) if done else None,
+        seeds={seed: float(robust.mean()) for seed, robust in per_seed.items()} if done else {},
+        seconds=_seconds(cells),
+        cells=tuple(cell.id for cell in cells),
+    )
+
+
+def _share(outcomes: BoolArray) -> Estimate:
+    n, count = len(outcomes), int(outcomes.sum())
+    interval = wilson(count, n)
+    return Estimate(value=count / n, low=interval.low, high=interval.high, n=n)
+
+
+def _seconds(cells: tuple[CellOutcome, ...]) -> float:
+    return sum(cell.result.cost.seconds for cell in cells if cell.result is not None and cell.result.cost is not None)
+
+
+def _published(row: RowOutcome) -> published.Published | None:
+    """The published entry of a bare model, as the runner wrote it into the provenance of its cells."""
+    for cell in row.cells if row.bare else ():
+        entry = cell.result.provenance.get("published") if cell.result is not None else None
+        if entry:
+            dataset, threat_model, name = entry
+            return published.lookup(str(dataset), str(threat_model), str(name), row.threat_model.eps)
+    return None
+
+
+def _compared(
+    found: published.Published | None, clean: Estimate | None, worst: Estimate | None
+) -> PublishedNumbers | None:
+    if found is None:
+        return None
+    known_clean, known_robust = round(found.clean / 100, 6), round(found.robust / 100, 6)
+    return PublishedNumbers(
+        entry=found.entry,
+        eps=found.eps,
+        clean=known_clean,
+        robust=known_robust,
+        clean_difference=None if clean is None or clean.value is None else clean.value - known_clean,
+        difference=None if worst is None or worst.value is None else worst.value - known_robust,
+        unreliable=found.unreliable,
+        link=found.link,
+    )
+
+
+def _numbers(row: RowOutcome, cell: CellOutcome) -> CellNumbers:
+    result = cell.result
+    return CellNumbers(
+        cell=cell.id,
+        role=cell.role,
+        threat_model=row.threat_model.label,
+        model=row.model,
+        defense=row.defense,
+        attack=cell.attack,
+        adversary="oblivious" if cell.role == "oblivious" else "adaptive",
+        seed=cell.seed,
+        status=cell.status,
+        metrics={} if result is None else result.metrics,
+        cost=None if result is None else result.cost,
+    )

@@ -1,0 +1,91 @@
+"""The leaderboard for a terminal: aligned plain text."""
+
+from __future__ import annotations
+
+import textwrap
+
+from bench.leaderboard.grid import Detail, Grid, Words, grid, heading
+from bench.leaderboard.records import Leaderboard, Table
+
+_LESS_AND_LESS = (
+    Detail(),
+    Detail(attacks=False),
+    Detail(attacks=False, clean=False),
+    Detail(attacks=False, clean=False, seeds=False),
+)
+
+
+_NAMES = 3
+"""Rank, model and defense stand at the left of every block."""
+_GAP = "  "
+
+
+def plain(board: Leaderboard, width: int = 120) -> str:
+    """The tables as plain text.
+
+    Intervals are left out, those of the attacks first, until a table fits; the worst case keeps its own, and no number
+    is ever cut. A table that still doesn't fit is split into several with the same rows.
+
+    Args:
+        board: the leaderboard.
+        width: columns of the terminal.
+    """
+    return "\n\n".join(_table(board, table, max(width, 40)) for table in board.tables) + "\n"
+
+
+def _table(board: Leaderboard, table: Table, width: int) -> str:
+    parts = [_wrapped(heading(board, table), width)]
+    if board.note:
+        parts.append(_wrapped(f"Note: {board.note}", width))
+    parts.append(_fitted(table, width))
+    for note in table.notes:
+        source = f" [{note.source}]" if note.source else ""
+        parts.append(_wrapped(f"⚑{note.number} {note.subject}: {note.text}{source}", width, indent="   "))
+    return "\n".join(parts)
+
+
+def _fitted(table: Table, width: int) -> str:
+    for detail in _LESS_AND_LESS:
+        columns = _columns(grid(table, Words(), detail))
+        if _width(columns) <= width:
+            return _draw(columns)
+    return "\n\n".join(_draw(block) for block in _blocks(columns, width))
+
+
+def _columns(drawn: Grid) -> list[list[str]]:
+    """Each column as texts of one width, its header first."""
+    columns = [[header, *(row[index] for row in drawn.rows)] for index, header in enumerate(drawn.headers)]
+    padded = []
+    for side, column in zip(drawn.align, map(_marks_aligned, columns), strict=True):
+        longest = max(map(len, column))
+        padded.append([text.ljust(longest) if side == "left" else text.rjust(longest) for text in column])
+    return padded
+
+
+def _marks_aligned(column: list[str]) -> list[str]:
+    """Blanks where other rows have a mark, so that the numbers stay below each other."""
+    split = [text.partition(" ⚑") for text in column]
+    longest = max(len(flag + numbers) for _, flag, numbers in split)
+    return [number + (flag + numbers).ljust(longest) for number, flag, numbers in split]
+
+
+def _blocks(columns: list[list[str]], width: int) -> list[list[list[str]]]:
+    """The columns in several tables below each other, each beginning with rank, model and defense."""
+    names, blocks = columns[:_NAMES], [list(columns[:_NAMES])]
+    for column in columns[_NAMES:]:
+        if len(blocks[-1]) > _NAMES and _width([*blocks[-1], column]) > width:
+            blocks.append(list(names))
+        blocks[-1].append(column)
+    return blocks
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(len(column[0]) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _draw(columns: list[list[str]]) -> str:
+    return "\n".join(_GAP.join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def _wrapped(line: str, width: int, indent: str = "") -> str:
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -37,6 +37,16 @@ def check_split(spec: DatasetSpec) -> None:
         raise DatasetError(f"{spec.name}: split: there is no {spec.split!r} (accepted: train, test)")
 
 
+def check_alone(spec: DatasetSpec) -> None:
+    """Refuses parameters of a file where there is none.
+
+    Raises:
+        DatasetError: naming them.
+    """
+    if spec.args:
+        raise DatasetError(f"{spec.name}: {', '.join(spec.args)}: goes with path, and there is no path")
+
+
 def from_path(spec: DatasetSpec, parameters: KnownParameters, known: Known) -> Source:
     """The images of ``spec.path``, which is an IDX file or directory (grey images), parquet, npz or npy.
 

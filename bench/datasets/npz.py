@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,43 +96,35 @@ def _labels_path(path: Path, labels: str | None) -> Path:
 
 def _single(path: Path) -> AnyArray:
     """The array of an npy file."""
-    array = _load(path)
-    if not isinstance(array, np.ndarray):
-        raise DatasetError(f"{path}: an npz file, not a single array; name it .npz")
-    return array
+    with _opened(path) as array:
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(f"{path}: an npz file, not a single array; name it .npz")
+        return array
 
 
 def _member(path: Path, key: str, parameter: str) -> AnyArray:
     """One array of an npz file."""
-    archive = _load(path)
-    if isinstance(archive, np.ndarray):
-        raise DatasetError(f"{path}: a single array, not an npz file; name it .npy and give labels")
-    with archive:
+    with _opened(path) as archive:
+        if isinstance(archive, np.ndarray):
+            raise DatasetError(f"{path}: a single array, not an npz file; name it .npy and give labels")
         if key not in archive.files:
-            raise DatasetError(
-                f"{path}: {parameter}: no array {key!r} (accepted: {', '.join(archive.files) or 'none'})"
-            )
-        try:
-            return np.asarray(archive[key])
-        except ValueError as error:
-            raise DatasetError(_pickled(f"{path}: {key}", error)) from error
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DatasetError(f"{path}: {key}: truncated or damaged: {error}") from error
+            there = ", ".join(archive.files) or "the file is empty"
+            raise DatasetError(f"{path}: {parameter}: no array {key!r} (accepted: {there})")
+        return np.asarray(archive[key])
 
 
-def _load(path: Path) -> Any:  # Any: an array, or an archive of arrays
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:  # Any: an array, or an archive of arrays
     """np.load without pickles: an object array could run any code."""
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            yield np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path}: not a readable npz or npy file: {error or 'it is empty'}") from error
     except ValueError as error:
-        raise DatasetError(_pickled(str(path), error)) from error
-
-
-def _pickled(where: str, error: ValueError) -> str:
-    if "pickle" in str(error):
-        return f"{where}: an object array or pickle, which could run any code, is not loaded; save a plain array"
-    return f"{where}: truncated or damaged: {error}"
+        if "pickle" in str(error):
+            message = "an object array or pickle, which could run any code, is not loaded; save plain arrays"
+            raise DatasetError(f"{path}: {message}") from error
+        raise DatasetError(f"{path}: truncated or damaged: {error}") from error

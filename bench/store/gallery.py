@@ -1,9 +1,9 @@
-"""The clean images of a few samples, kept with a run so that its gallery can be drawn without the dataset."""
+"""Images for a gallery: the clean images of a few samples, kept with a run, and their adversarial examples."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,3 +65,34 @@ def read_clean(run: RunDirectory) -> Examples:
         raise StoreError(f"{path}: damaged: {len(sample_ids)} ids for {len(images)} images")
     x = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
     return Examples(sample_ids, x)
+
+
+def read_some(run: RunDirectory, cell: str, sample_ids: Collection[str]) -> Examples:
+    """The adversarial examples of these samples that a cell has kept; reads nothing else of its files.
+
+    Args:
+        run: the run.
+        cell: id of the cell.
+        sample_ids: which samples are wanted; those that weren't kept are left out.
+
+    Raises:
+        StoreError: where a file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    ids: list[str] = []
+    images: list[npt.NDArray[np.float32]] = []
+    for path in run.example_parts(cell):
+        try:
+            with safe_open(path, framework="np") as file:
+                stored = json.loads((file.metadata() or {})["sample_ids"])
+                part = file.get_slice("x_adv")
+                for index, sample in enumerate(stored):
+                    if sample in sample_ids:
+                        ids.append(sample)
+                        images.append(part[index : index + 1])
+        except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
+            raise StoreError(
+                f"{path}: damaged ({error}); delete it and its part under samples/ to compute it again"
+            ) from error
+    return Examples(tuple(ids), np.concatenate(images) if images else np.zeros((0, 0, 0, 0), np.float32))

@@ -109,14 +109,17 @@ class RunDirectory:
 
     def read_examples(self, cell: str) -> parts.Examples:
         """The adversarial examples of one cell that were kept; empty where there are none."""
-        directory = self._directory("adversarial", cell)
-        read = [parts.read_examples(path) for path in sorted(directory.glob("part-*.safetensors"))]
+        read = [parts.read_examples(path) for path in self.example_parts(cell)]
         if not read:
             return parts.Examples((), np.zeros((0, 0, 0, 0), np.float32))
         return parts.Examples(
             tuple(sample for examples in read for sample in examples.sample_ids),
             np.concatenate([examples.images for examples in read]),
         )
+
+    def example_parts(self, cell: str) -> list[Path]:
+        """The files that hold the adversarial examples of one cell, in the order of its shards."""
+        return sorted(self._directory("adversarial", cell).glob("part-*.safetensors"))
 
     def write_shard(
         self,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_run import Planned, build_run
 
 from bench.errors import StoreError
-from bench.store.gallery import read_clean, write_clean
+from bench.store.gallery import read_clean, read_some, write_clean
 from bench.store.run_directory import RunDirectory
 
 
@@ -45,3 +46,24 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "clean.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(StoreError, match=r"clean\.safetensors: damaged"):
         read_clean(RunDirectory(tmp_path))
+
+
+def test_some_examples_of_a_cell(tmp_path: Path) -> None:
+    planned = [Planned(broken=range(9), examples=range(9))]
+    run = build_run(tmp_path, planned, n=12)
+    (cell,) = run.read_run().cells
+    ids, images = read_some(run, cell, {"cifar10/test/00004", "cifar10/test/00007", "cifar10/test/00011"})
+    everything = run.read_examples(cell)
+    assert ids == ("cifar10/test/00004", "cifar10/test/00007")
+    np.testing.assert_array_equal(images, everything.images[[4, 7]])
+    assert read_some(run, cell, {"x"}).sample_ids == ()
+    assert read_some(run, "none-0123456789ab", {"x"}).images.shape == (0, 0, 0, 0)
+
+
+def test_damaged_examples_are_named(tmp_path: Path) -> None:
+    run = build_run(tmp_path, [Planned(broken=[1], examples=[1])], n=2)
+    (cell,) = run.read_run().cells
+    (path,) = run.example_parts(cell)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(StoreError, match=r"part-00000\.safetensors: damaged"):
+        read_some(run, cell, {"cifar10/test/00001"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Hashable, Iterable, Sequence
 
 from bench import registry
@@ -87,7 +88,9 @@ def _filters(suite: Suite, everything: Sequence[Combined], sources: Sources) -> 
 
 
 def _norms(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
-    """Attacks under norms that they can't do."""
+    """Attacks under norms that they can't do; a norm without a threat model is refused by itself."""
+    there_are = importlib.import_module("bench.threat_models").TABLE
+    left = [one for one in left if one.threat_model.norm in there_are]
     problems: list[Problem] = []
     for index, attack in enumerate(resolved.attacks):
         entry = entry_of(registry.attacks, attack.name)

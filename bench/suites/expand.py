@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from bench.suites.combine import Combined, kept
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
 from bench.suites.sources import Sources
-from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite
+from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite, ThreatModelSpec
 
 NONE = DefenseSpec(id="none", name="none")
 """The bare model."""
@@ -41,16 +41,20 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
         for threat_model in suite.threat_models:
             here = [one for one in combinations if one.model is model and one.threat_model is threat_model]
             made: list[Cell] = []
+            there = set()
             for defense in sorted(suite.defenses, key=lambda one: one.name != "none"):
                 row = [one for one in here if one.defense is defense]
                 for cell in _row(suite, row) if row else ():
-                    if cell.role != "prerequisite" or not any(_same_examples(cell, other) for other in made):
-                        made.append(cell)
+                    if cell.role == "prerequisite" and _examples(cell) in there:
+                        continue
+                    made.append(cell)
+                    if _makes_examples(cell):
+                        there.add(_examples(cell))
             cells += made
     return tuple(cells)
 
 
-def prerequisite_of(cell: Cell, cells: Sequence[Cell]) -> Cell:
+def prerequisite_of(cell: Cell, cells: Iterable[Cell]) -> Cell:
     """The cell whose examples an oblivious cell judges.
 
     Raises:
@@ -59,21 +63,24 @@ def prerequisite_of(cell: Cell, cells: Sequence[Cell]) -> Cell:
     if cell.role != "oblivious":
         raise ValueError(f"only oblivious cells read another cell's examples, not {cell.label}")
     for other in cells:
-        if _same_examples(cell, other):
+        if _makes_examples(other) and _examples(other) == _examples(cell):
             return other
     raise ValueError(f"the prerequisite of {cell.label} is missing")
 
 
-def is_read(cell: Cell, cells: Sequence[Cell]) -> bool:
+def is_read(cell: Cell, cells: Iterable[Cell]) -> bool:
     """Whether an oblivious cell judges this cell's examples: then every one is saved, those that failed included."""
-    return any(other.role == "oblivious" and prerequisite_of(other, cells) is cell for other in cells)
+    return _makes_examples(cell) and any(one.role == "oblivious" and _examples(one) == _examples(cell) for one in cells)
 
 
-def _same_examples(cell: Cell, other: Cell) -> bool:
-    """Whether ``other`` makes the examples that ``cell`` makes or judges, on the bare model with the whole budget."""
-    bare = other.defense.name == "none" and other.search == "strongest"
-    fields = ("dataset", "model", "threat_model", "attack", "seed", "precision")
-    return bare and all(getattr(other, field) == getattr(cell, field) for field in fields)
+def _makes_examples(cell: Cell) -> bool:
+    """Whether a cell attacks the bare model with the whole budget."""
+    return cell.defense.name == "none" and cell.search == "strongest"
+
+
+def _examples(cell: Cell) -> tuple[str, ThreatModelSpec, str, int, str]:
+    """What the examples that a cell makes or judges depend on, within one suite."""
+    return cell.model.id, cell.threat_model, cell.attack_id, cell.seed, cell.precision
 
 
 def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:

@@ -97,17 +97,20 @@ class _Stop(Exception):  # noqa: N818
 class _Converter:
     """Turns PyYAML's nodes into ours and collects what is wrong."""
 
-    def __init__(self, file: str, directory: Path) -> None:
-        self.file, self.directory = file, directory
+    def __init__(self, file: str, directory: Path, *, lines: bool) -> None:
+        self.file, self.directory, self.lines = file, directory, lines
         self.problems: list[Problem] = []
         self._budget = MAX_NODES
         self._active: list[yaml.Node] = []
 
     def mark(self, node: yaml.Node) -> Mark:
-        return Mark(self.file, node.start_mark.line + 1, self.directory)
+        return Mark(self.file, self._line(node), self.directory)
 
     def refuse(self, node: yaml.Node, key: str, message: str, accepted: str = "") -> None:
-        self.problems.append(Problem(message, self.file, node.start_mark.line + 1, key, accepted))
+        self.problems.append(Problem(message, self.file, self._line(node), key, accepted))
+
+    def _line(self, node: yaml.Node) -> int | None:
+        return node.start_mark.line + 1 if self.lines else None
 
     def convert(self, node: yaml.Node, mark: Mark, key: str) -> Node:
         self._budget -= 1
@@ -209,14 +212,14 @@ def _join(key: str, part: str | int) -> str:
     return f"{key}.{part}" if key else str(part)
 
 
-def parse(text: str, *, file: str, directory: Path, line: int | None = 1) -> Node | None:
+def parse(text: str, *, file: str, directory: Path, lines: bool = True) -> Node | None:
     """The tree of a YAML text.
 
     Args:
         text: the YAML.
         file: its name in messages.
         directory: where relative paths in it start.
-        line: ``None`` where the text has no lines worth naming (a ``--set``).
+        lines: whether its lines are worth naming; those of a ``--set`` aren't.
 
     Returns:
         The tree; ``None`` where there is nothing in it.
@@ -224,18 +227,18 @@ def parse(text: str, *, file: str, directory: Path, line: int | None = 1) -> Nod
     Raises:
         SuiteError: with everything that is wrong with it.
     """
-    converter = _Converter(file, directory)
+    converter = _Converter(file, directory, lines=lines)
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise SuiteError([_broken(error, file, mark.line + 1 if mark and line else None)]) from error
+        raise SuiteError([_broken(error, file, mark.line + 1 if mark and lines else None)]) from error
     except yaml.reader.ReaderError as error:
-        at = text.count("\n", 0, error.position) + 1 if line else None
+        at = text.count("\n", 0, error.position) + 1 if lines else None
         shown = f"the character U+{int(error.character):04X}"
         raise SuiteError([Problem(f"{shown} is not allowed in YAML", file, at, "", "text in UTF-8")]) from error
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, such as "\U99999999"
-        raise SuiteError([Problem(f"not valid YAML: {error}", file, line, "", "valid YAML")]) from error
+        raise SuiteError([Problem(f"not valid YAML: {error}", file, 1 if lines else None, "", "valid YAML")]) from error
     if root is None:
         return None
     try:

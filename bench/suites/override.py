@@ -62,8 +62,8 @@ class _Setting:
 
     def _node(self) -> Node:
         """A new node each time, so that no two places share one."""
-        tree = parse(self.value, file=self.mark.file, directory=self.mark.directory, line=None)
-        return _marked(tree, self.mark) if tree is not None else Node(None, self.mark)
+        tree = parse(self.value, file=self.mark.file, directory=self.mark.directory, lines=False)
+        return tree if tree is not None else Node(None, self.mark)
 
     def apply(self, root: Node) -> None:
         assert isinstance(root.value, dict)
@@ -206,12 +206,3 @@ def _names(item: Node, section: str) -> list[str]:
     else:
         given = [plain.get("id"), plain.get("name")] if isinstance(plain, dict) else [plain]
     return [name for name in given if isinstance(name, str)]
-
-
-def _marked(node: Node, mark: Mark) -> Node:
-    """The tree with one mark everywhere."""
-    if isinstance(node.value, dict):
-        return Node({key: _marked(child, mark) for key, child in node.value.items()}, mark)
-    if isinstance(node.value, list):
-        return Node([_marked(child, mark) for child in node.value], mark)
-    return Node(node.value, mark)

@@ -21,15 +21,11 @@ class Sources:
     root: Node | None = None
 
     def node(self, loc: Loc) -> Node | None:
-        """What was written at a place, or around it; short forms and single values for lists are seen through."""
+        """What was written at a place, or around it where a short form or a default stands for it."""
         node = self.root
         for part in self._written(loc):
             child = _child(node, part)
-            if child is None and part in ("args", "architecture_args"):
-                child = _child(node, "architecture") if part == "architecture_args" else None
-            elif child is None and not (
-                isinstance(part, int) and node is not None and not isinstance(node.value, list)
-            ):
+            if child is None and not (isinstance(part, int) and node is not None and not isinstance(node.value, list)):
                 break
             node = child or node
         return node
@@ -39,29 +35,32 @@ class Sources:
         node = self.node(loc)
         return node.mark if node is not None else None
 
-    def holds(self, loc: Loc) -> bool:
-        """Whether a value itself was written at this place."""
-        node = self.root
-        for part in self._written(loc):
-            node = _child(node, part)
-        return node is not None
-
     def problem(self, loc: Loc, message: str, accepted: str = "") -> Problem:
         """A problem at a place of the suite, with the file and the line of that place."""
-        key = ".".join(str(part) for part in self._shown(loc))
+        key = ".".join(str(part) for part in self._written(loc))
         mark = self.mark(loc)
         if mark is None:
             return Problem(message, "", None, key, accepted)
         return Problem(message, mark.file, mark.line, key, accepted)
 
     def _written(self, loc: Loc) -> Loc:
-        """Undoes what widening moves: several radii in one item, seeds at the top, seed for seeds."""
-        if loc[:2] == ("run", "seeds") and self.root is not None:
-            run = _child(self.root, "run")
-            if _child(self.root, "seeds") is not None and _child(run, "seeds") is None:
-                return loc[1:]
-            if _child(run, "seed") is not None:
-                return ("run", "seed")
+        """The place as it was written and as ``--set`` takes it: parameters beside the name where they stand there."""
+        place: list[str | int] = []
+        node = self.root
+        loc = self._one_of_several(loc)
+        for part, following in zip(loc, (*loc, None)[1:], strict=True):
+            child = _child(node, part)
+            beside = child is None or (following is not None and _child(node, following) is not None)
+            if part == "args" and following is not None and _child(child, following) is None and beside:
+                continue
+            if part == "architecture_args" and child is None:
+                part, child = "architecture", _child(node, "architecture")
+            place.append(part)
+            node = child
+        return tuple(place)
+
+    def _one_of_several(self, loc: Loc) -> Loc:
+        """A threat model among those that one item with several radii stands for."""
         items = _child(self.root, "threat_models")
         if len(loc) < 2 or loc[0] != "threat_models" or not isinstance(loc[1], int) or items is None:
             return loc
@@ -75,20 +74,8 @@ class Sources:
             return loc
         index, radius = place[loc[1]]
         eps = _child(_child(items, index) or items, "eps")
-        several = eps is not None and isinstance(eps.value, list) and eps.value
-        return ("threat_models", index, *loc[2:], *((radius,) if several and loc[2:] == ("eps",) else ()))
-
-    def _shown(self, loc: Loc) -> Loc:
-        """The place as ``--set`` takes it: parameters beside the name where they stand there."""
-        shown: list[str | int] = []
-        node = self.root
-        for part in self._written(loc):
-            child = _child(node, part)
-            if child is None and node is not None and part == "args":
-                continue
-            shown.append(part)
-            node = child
-        return tuple(shown)
+        several = eps is not None and isinstance(eps.value, list) and eps.value and loc[2:] == ("eps",)
+        return ("threat_models", index, *loc[2:], *((radius,) if several else ()))
 
 
 def _child(node: Node | None, part: str | int) -> Node | None:

@@ -60,7 +60,9 @@ class ImageParams(_Params):
 BOTH = ("linf", "l2")
 TABLES: dict[str, dict[str, Entry]] = {
     "attacks": {
-        "fgsm": Entry("x:y", "one step", FGSMParams, BOTH, facts={"backend": "bench", "backends": ("bench", "foolbox")}),
+        "fgsm": Entry(
+            "x:y", "one step", FGSMParams, BOTH, facts={"backend": "bench", "backends": ("bench", "foolbox")}
+        ),
         "pgd": Entry("x:y", "steps", PGDParams, BOTH, facts={"backend": "bench", "backends": ("bench", "foolbox")}),
         "deepfool": Entry("x:y", "an attack for L2 only", None, ("l2",)),
         "ensemble": Entry("x:y", "stages", EnsembleParams, BOTH, facts={"min_classes": 4}),
@@ -74,7 +76,10 @@ TABLES: dict[str, dict[str, Entry]] = {
     },
     "datasets": {
         "cifar10": Entry(
-            "x:y", "images", ImageParams, facts={"num_classes": 10, "sources": ("torchvision", "samples"), "splits": ("test",)}
+            "x:y",
+            "images",
+            ImageParams,
+            facts={"num_classes": 10, "sources": ("torchvision", "samples"), "splits": ("test",)},
         ),
         "two": Entry("x:y", "two classes", None, facts={"num_classes": 2}),
         "npz": Entry("x:y", "any file", None, facts={"needs": ("path",)}),
@@ -108,10 +113,10 @@ def real_tables() -> None:
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Writes a suite: the good one with replacements, or any text."""
 
-    def write(text: str = GOOD, *, name: str = "suite.yaml", **replaced: str) -> Path:
+    def write(text: str = GOOD, *, file: str = "suite.yaml", **replaced: str) -> Path:
         for section, new in replaced.items():
             text = replace(text, section, new)
-        path = tmp_path / name
+        path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path

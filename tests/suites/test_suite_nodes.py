@@ -98,7 +98,12 @@ def test_lines_are_those_of_the_keys(tmp_path: Path) -> None:
         ("a: 'x\n", 2, "not valid YAML", "valid YAML"),
         ("a: *b\n", 1, "undefined alias 'b'", "valid YAML"),
         ("a: 1\n---\nb: 2\n", 2, "a second document", "one document"),
-        ("a: !!python/object/apply:os.system [ls]\n", 1, "the tag !!python/object/apply:os.system is not allowed", "plain"),
+        (
+            "a: !!python/object/apply:os.system [ls]\n",
+            1,
+            "the tag !!python/object/apply:os.system is not allowed",
+            "plain",
+        ),
         ("a: !include b.yaml\n", 1, "the tag !include is not allowed", "plain"),
         ("a: !!binary aGk=\n", 1, "the tag !!binary is not allowed", "plain"),
         ("a: !!set {x}\n", 1, "the tag !!set is not allowed", "plain"),
@@ -151,7 +156,10 @@ def test_a_chain_of_anchors_may_not_get_round_the_depth(tmp_path: Path) -> None:
     assert f"nested at most {MAX_DEPTH}" in problem.accepted
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "a: " + "{b: " * 2000, "- " * 3000, "a:\n" + "".join(" " * n + "b:\n" for n in range(1, 300))])
+DEEP = "".join(" " * depth + "b:\n" for depth in range(300))
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "a: " + "{b: " * 2000, "- " * 3000, DEEP])
 def test_deep_nesting_is_refused(tmp_path: Path, text: str) -> None:
     (problem,) = refused_text(tmp_path, text)
     assert "levels deep" in problem.message
@@ -180,7 +188,8 @@ def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
 
 
 def test_anchors_and_merge_keys_work() -> None:
-    text = "base: &base {steps: 20, loss: ce}\none: {<<: *base, loss: margin}\ntwo: {<<: [{a: 1}, {a: 2, b: 3}]}\nthree: {'<<': x}"
+    text = "base: &base {steps: 20, loss: ce}\none: {<<: *base, loss: margin}\n"
+    text += "two: {<<: [{a: 1}, {a: 2, b: 3}]}\nthree: {'<<': x}"
     assert plain(text) == {
         "base": {"steps": 20, "loss": "ce"},
         "one": {"steps": 20, "loss": "margin"},

@@ -136,8 +136,8 @@ class _Search:
             logits = self.model(x_adv)
             loss = self.attack.loss(logits, y)
         if needs_gradient:
-            (gradient,) = torch.autograd.grad(loss.sum(), x_adv)
-            self.backwards[active] += 1
+            (gradient,) = torch.autograd.grad(loss[~last].sum(), x_adv)
+            self.backwards[active[~last]] += 1
         else:
             gradient = torch.zeros_like(x_adv)
         self.forwards[active] += 1

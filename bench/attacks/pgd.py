@@ -62,5 +62,8 @@ class PGD(StepAttack):
 
 
 def step_size(params: PGDParams, radius: float) -> float:
-    """alpha in [0, 1] units: as given, else 2.5 eps / steps, at most eps."""
-    return min(radius, DEFAULT_REACH * radius / params.steps) if params.alpha is None else params.alpha
+    """alpha in [0, 1] units: as given, else such that all steps together reach 2.5 eps, each at most eps."""
+    if params.alpha is not None:
+        return params.alpha
+    mean_factor = 0.5 if params.step_rule == "cosine" else 1.0
+    return min(radius, DEFAULT_REACH * radius / (params.steps * mean_factor))

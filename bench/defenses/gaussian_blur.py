@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from bench._imports import torchvision
 from bench.defenses.base import Purifier
 from bench.defenses.parameters import GaussianBlurParams
 
@@ -23,7 +24,6 @@ class GaussianBlur(Purifier):
 
     def purify(self, x: Tensor) -> Tensor:
         """The blurred images, shape (N, C, H, W)."""
-        from torchvision.transforms.functional import gaussian_blur
-
-        blurred: Tensor = gaussian_blur(x, [self.params.kernel_size] * 2, [self.params.sigma] * 2)
+        functional = torchvision("torchvision.transforms.functional")
+        blurred: Tensor = functional.gaussian_blur(x, [self.params.kernel_size] * 2, [self.params.sigma] * 2)
         return blurred

@@ -43,11 +43,13 @@ class Case:
 def linear() -> Case:
     """64 samples in the middle of the cube, so that the bounds never matter for small eps."""
     generator = torch.Generator().manual_seed(3)
-    weight = torch.randn(12, generator=generator)
-    x = 0.5 + 0.1 * torch.rand(64, 3, 2, 2, generator=generator)
-    value = x.flatten(1) @ weight
-    bias = -float(value.median())
-    value = value + bias
+    weight = torch.randn(108, generator=generator)
+    along = torch.linspace(-0.05, 0.05, 64)[torch.randperm(64, generator=generator)]
+    noise = 0.01 * torch.randn(64, 108, generator=generator)
+    noise -= (noise @ weight / weight.dot(weight))[:, None] * weight
+    x = (0.5 + noise + along[:, None] * weight.sign()).view(64, 3, 6, 6)
+    bias = -0.5 * float(weight.sum())
+    value = x.flatten(1) @ weight + bias
     y = (value < 0).long()
     model = CountedModel(Linear(weight, bias), num_classes=4)
     samples = Samples(x, y, tuple(f"s{index}" for index in range(64)))

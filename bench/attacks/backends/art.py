@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench._imports import prepare_torchvision
 from bench.attacks.backends.chunk import LibraryAttack
 from bench.attacks.base import AttackContext, Samples, Target
 from bench.attacks.parameters import CWParams, FGSMParams, PGDParams
@@ -18,6 +19,7 @@ _NORMS: dict[str, Any] = {"linf": np.inf, "l2": 2}  # Any: ART takes a number or
 
 
 def _classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has no annotations that mypy sees
+    prepare_torchvision()
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
@@ -45,6 +47,7 @@ class ArtFGSM(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """One step of ART's fast gradient method."""
+        prepare_torchvision()
         from art.attacks.evasion import FastGradientMethod
 
         if self.params.alpha is not None or self.params.loss != "ce":
@@ -72,6 +75,7 @@ class ArtPGD(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """ART's PGD with its own restarts."""
+        prepare_torchvision()
         from art.attacks.evasion import ProjectedGradientDescentPyTorch
 
         if self.params.loss != "ce" or self.params.step_rule != "constant":
@@ -105,6 +109,7 @@ class ArtCW(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """ART's search; the clean image where it found nothing."""
+        prepare_torchvision()
         from art.attacks.evasion import CarliniL2Method
 
         attack = CarliniL2Method(

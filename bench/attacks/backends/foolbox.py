@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
@@ -14,10 +16,15 @@ from bench.attacks.pgd import step_size
 from bench.errors import AttackError
 
 
-def _wrapped(model: Target) -> Any:  # Any: foolbox has no annotations that mypy sees
-    import foolbox
+def _foolbox() -> Any:  # Any: foolbox has no annotations that mypy sees
+    """foolbox, whose import takes scipy's old names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return import_module("foolbox")
 
-    return foolbox.PyTorchModel(model, bounds=(0, 1), device=next(iter(_parameters(model)), torch.zeros(0)).device)
+
+def _wrapped(model: Target) -> Any:  # Any: as above
+    return _foolbox().PyTorchModel(model, bounds=(0, 1), device=next(iter(_parameters(model)), torch.zeros(0)).device)
 
 
 def _parameters(model: Any) -> Any:  # Any: a module
@@ -33,8 +40,7 @@ class FoolboxFGSM(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """One step of foolbox's fast gradient attack."""
-        import foolbox
-
+        foolbox = _foolbox()
         if self.params.alpha is not None or self.params.loss != "ce":
             raise AttackError("fgsm: backend foolbox has no alpha and no other loss than ce; use backend bench")
         kinds = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
@@ -56,8 +62,7 @@ class FoolboxPGD(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """Foolbox's PGD; a later restart takes the place of an earlier one where that one failed."""
-        import foolbox
-
+        foolbox = _foolbox()
         if self.params.loss != "ce" or self.params.step_rule != "constant":
             raise AttackError("pgd: backend foolbox has only loss ce and step_rule constant; use backend bench")
         kinds = {
@@ -91,8 +96,7 @@ class FoolboxCW(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """Foolbox's search; a black image where it found nothing, which lies far beyond any eps that matters."""
-        import foolbox
-
+        foolbox = _foolbox()
         attack = foolbox.attacks.L2CarliniWagnerAttack(
             binary_search_steps=self.params.binary_search_steps,
             steps=self.params.steps,

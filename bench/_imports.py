@@ -5,6 +5,8 @@
   two schemas is enough: no classification model uses them.
 - robustbench imports ``autoattack``, the official AutoAttack under its old name, which PyPI doesn't have; its wheel
   depends on ``pyautoattack``, which is the same code.
+- timm 1.0.9 imports a function that huggingface_hub 2 no longer has, and then takes the whole hub for missing: no
+  pretrained weights. It needs that function for uploads only, so a stand-in that refuses is enough.
 - robustbench and timm warn at import of deprecations that no user of bench can change.
 """
 
@@ -61,6 +63,7 @@ def torchvision(name: str = "torchvision") -> Any:  # Any: torchvision has no an
 def timm(name: str = "timm") -> Any:  # Any: timm has no annotations to rely on
     """timm, or a module of it."""
     prepare_torchvision()
+    _prepare_hub()
     with quiet():
         return importlib.import_module(name)
 
@@ -68,6 +71,7 @@ def timm(name: str = "timm") -> Any:  # Any: timm has no annotations to rely on
 def robustbench(name: str = "robustbench") -> Any:  # Any: robustbench has no annotations to rely on
     """robustbench, or a module of it such as ``robustbench.utils``."""
     prepare_torchvision()
+    _prepare_hub()
     with quiet():
         if "autoattack" not in sys.modules and importlib.util.find_spec("autoattack") is None:
             sys.modules["autoattack"] = importlib.import_module("pyautoattack")
@@ -82,6 +86,19 @@ def quiet() -> Iterator[None]:
         for message, category in _DEPRECATED:
             warnings.filterwarnings("ignore", message=message, category=category)
         yield
+
+
+def _prepare_hub() -> None:
+    """Gives huggingface_hub the name that timm looks for."""
+    hub = importlib.import_module("huggingface_hub")
+    if not hasattr(hub, "repo_type_and_id_from_hf_id"):
+        hub.repo_type_and_id_from_hf_id = _no_uploads  # type: ignore[attr-defined]
+
+
+def _no_uploads(*args: object, **kwargs: object) -> None:
+    raise NotImplementedError(
+        "bench uploads nothing: this function of huggingface_hub 1 is there for timm's import only"
+    )
 
 
 def _extension_loads() -> bool:

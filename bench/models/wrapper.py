@@ -163,7 +163,7 @@ class CountedModel(nn.Module):
     def _pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:
         """Logits of ``size`` images at a time; what the backward pass needs is computed again then."""
         again = torch.is_grad_enabled() and x.requires_grad
-        for piece in x.split(size):
+        for piece in torch.split(x, size):
             yield checkpoint(self._logits, piece, use_reentrant=False) if again else self._logits(piece)
 
     def _count_backward(self, logits: Tensor, count: int) -> None:
@@ -173,7 +173,7 @@ class CountedModel(nn.Module):
         def count_pass(_: Tensor) -> None:
             passes.backward += count
 
-        logits.register_hook(count_pass)
+        logits.register_hook(count_pass)  # type: ignore[no-untyped-call]
 
 
 def _column(values: Sequence[float] | None) -> Tensor | None:

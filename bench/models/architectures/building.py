@@ -60,7 +60,7 @@ def code_digest(name: str, args: Mapping[str, Any]) -> str:
         return value_digest({"name": name, "version": release(library), "args": dict(args)})
     entry = registry.architectures.entry(name)
     libraries = {library: release(library) for library in entry.facts.get("libraries", ())}
-    source = entry.digest or _source(registry.architectures.load(name))
+    source = entry.digest or source_of(registry.architectures.load(name))
     return value_digest({"name": name, "source": source, "libraries": libraries, "args": dict(args)})
 
 
@@ -94,7 +94,7 @@ def _check_known(name: str, network: str, known: list[str], is_known: bool) -> N
         raise UnknownNameError("architecture", name, nearest, [f"{len(known)} names of {library}"])
 
 
-def _source(function: Callable[..., object]) -> str:
+def source_of(function: Callable[..., object]) -> str:
     """The source of the module that defines the function; of the function alone where it has no module of its own."""
     module = importlib.import_module(function.__module__)
     return inspect.getsource(module)

@@ -43,7 +43,7 @@ def run(
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
     settings = RunSettings(results, run_name, device, batch_size, places, yes)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stop)
     progress = make_progress()
     try:
         summary = run_suite(loaded, settings, progress)
@@ -54,7 +54,8 @@ def run(
     _close(summary)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def stop(number: int, frame: FrameType | None) -> None:
+    """A polite kill stops like Ctrl-C: what is finished stays."""
     raise KeyboardInterrupt
 
 

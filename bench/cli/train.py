@@ -8,17 +8,48 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
+from bench.cli.run import stop
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe's YAML file.", metavar="RECIPE")],
     overrides: options.Overrides = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", help="Directory of weights and checkpoints (default: runs/<recipe>).", metavar="DIR"),
-    ] = None,
+        Path, typer.Option("--output", help="Directory of weights, card and checkpoint.", metavar="DIR")
+    ] = Path("models"),
     device: options.Device = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Start anew instead of resuming.")] = False,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Train a model from a recipe, or resume it; writes weights (safetensors) and a card with measured accuracies."""
+    """Train a model from a recipe; writes weights (safetensors) and a card with measured accuracies.
+
+    A training that was stopped or killed goes on where it was when it is started again, to the same weights.
+    """
+    import signal
+    import sys
+
+    from bench.errors import Interrupted
+    from bench.training.train import Progress
+    from bench.training.train import train as run_training
+
+    def tell(line: Progress) -> None:
+        print(line.text, file=sys.stderr, flush=True)
+
+    places = options.places(None, data_dir, False, None, False)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        result = run_training(
+            recipe,
+            overrides=overrides or [],
+            output=output,
+            device=device,
+            resume=not restart,
+            progress=tell,
+            places=places,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; run the same command again to go on from the last checkpoint in {output}"
+        ) from error
+    print(f"{result.weights}: weights")
+    print(f"{result.card_path}: card")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.datasets.base import Dataset
+from bench.suites.spec import AttackSpec, ThreatModelSpec
+from bench.training import measure
+from bench.training.parameters import PGDParams
+
+CPU = torch.device("cpu")
+EPS = Fraction(1, 20)
+
+
+class Linear(nn.Module):
+    """Four classes, of which only the first two can win: the robust images are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[3.0, -1.0, 2.0, 0.5], [1.0, 2.0, -1.0, 0.0], [0.0] * 4, [0.0] * 4]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T + torch.tensor([0.0, 1.0, -50.0, -60.0])
+
+
+@pytest.fixture
+def images() -> Dataset:
+    generator = np.random.default_rng(0)
+    pixels = generator.uniform(0.3, 0.7, (300, 1, 2, 2)).astype(np.float32)
+    labels = Linear()(torch.from_numpy(pixels)).argmax(1).numpy()
+    labels[::10] = 1 - labels[::10]
+    ids = tuple(f"made/{number}" for number in range(300))
+    return Dataset("made", pixels, labels, ids, np.arange(300), 4, (), "0" * 64)
+
+
+def known_robust(images: Dataset) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    model = Linear()
+    logits = model(torch.from_numpy(np.asarray(images.images)))[:, :2]
+    sign = torch.from_numpy(1 - 2 * images.labels).float()
+    margin = (logits[:, 0] - logits[:, 1]) * sign
+    reach = float(EPS) * (model.weight[0] - model.weight[1]).abs().sum()
+    return (margin > reach).numpy()
+
+
+def test_clean_counts_what_is_classified_correctly(images: Dataset) -> None:
+    correct = measure.clean(Linear(), images, CPU)
+    assert correct.tolist() == [index % 10 != 0 for index in range(300)]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        AttackSpec(name="pgd", args={"steps": 40}),
+        AttackSpec(name="autoattack", args={"version": "custom", "attacks": ["apgd-ce", "square"], "n_queries": 20}),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_the_robust_images_of_a_linear_model_are_the_known_ones(images: Dataset, attack: AttackSpec) -> None:
+    network = Linear()
+    correct = measure.clean(network, images, CPU)
+    told: list[tuple[int, int]] = []
+    result = measure.attacked(
+        network,
+        images,
+        correct,
+        attack=attack,
+        threat_model=ThreatModelSpec(norm="linf", eps=EPS),
+        device=CPU,
+        report=lambda finished, robust: told.append((finished, robust)),
+    )
+    expected = known_robust(images)
+    assert 20 < expected.sum() < 250
+    assert (result.robust == expected).all()
+    assert [finished for finished, _ in told] == [256, 300]
+    assert told[-1][1] == expected.sum()
+    assert result.attack.id == ("pgd-40" if attack.name == "pgd" else "autoattack")
+    assert network.training
+
+
+def test_watch_looks_and_leaves_the_mode(images: Dataset) -> None:
+    network = Linear()
+    assert measure.watch(network, images, None, CPU) == (pytest.approx(0.9), None)
+    clean, robust = measure.watch(network, images, PGDParams(name="pgd", eps=EPS), CPU)
+    assert clean == pytest.approx(0.9)
+    assert robust == pytest.approx(known_robust(images).mean(), abs=0.02)
+    assert network.training

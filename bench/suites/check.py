@@ -69,7 +69,7 @@ def part_problems(parts: Parts, sources: Sources) -> list[Problem]:
     for index, threat_model in parts.threat_models.items():
         checker.threat_model(("threat_models", index), threat_model)
     for index, model in parts.models.items():
-        entry = checker.named(registry.models, ("models", index), model.source, None, key="source")
+        entry = checker.named(registry.models, ("models", index), model.source, model.args, key="source")
         checker.problems += model_problems(model, entry, ("models", index), sources, parts.dataset)
     for index, attack in parts.attacks.items():
         entry = checker.named(registry.attacks, ("attacks", index), attack.name, attack.args)
@@ -114,7 +114,7 @@ class _Checker:
             self.add(place, f"unknown {_noun(table)} {shown(name)}{hint}", ", ".join(names))
             return None
         if args is not None:
-            self.parameters(f"the {table.kind} {name}", known[name].params, loc, args)
+            self.parameters(f"the {_noun(table)} {name}", known[name].params, loc, args)
         return known[name]
 
     def parameters(self, owner: str, params: type[BaseModel] | None, loc: Loc, args: Mapping[str, Any]) -> None:
@@ -170,6 +170,11 @@ class _Checker:
             hint = nearest(attack.backend, backends)
             message = f"the attack {attack.name} has no backend {shown(attack.backend)}{hint}"
             self.add((*loc, "backend"), message, ", ".join(backends))
+        limits = entry.facts.get("backend_takes", {}).get(attack.backend, {}) if entry is not None else {}
+        for key, values in limits.items():
+            if key in attack.args and attack.args[key] not in values:
+                message = f"the backend {attack.backend} of {attack.name} can't do that, got {shown(attack.args[key])}"
+                self.add((*loc, "args", key), message, ", ".join("null" if one is None else str(one) for one in values))
 
     def defense(self, loc: Loc, defense: DefenseSpec) -> None:
         entry = self.named(registry.defenses, loc, defense.name, defense.args)

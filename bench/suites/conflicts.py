@@ -7,12 +7,13 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from bench import registry
 from bench.errors import Problem
+from bench.registry import Entry
 from bench.suites.cells import digest
 from bench.suites.combine import Combined, kept, listed, matches, meets, names, product
 from bench.suites.messages import nearest, shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
-from bench.suites.spec import Combination, Suite, format_eps
+from bench.suites.spec import AttackSpec, Combination, Suite, format_eps
 
 _NEVER = "a combination that can't work"
 
@@ -29,7 +30,9 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
         problems.append(
             sources.problem((key,), "include and exclude leave no combination", "filters that leave at least one")
         )
-    return problems + _norms(resolved, left, sources) + _classes(resolved, sources)
+    return (
+        problems + _norms(resolved, left, sources) + _idle(suite, resolved, left, sources) + _classes(resolved, sources)
+    )
 
 
 def _twice(suite: Suite, resolved: Suite, sources: Sources) -> list[Problem]:
@@ -94,25 +97,47 @@ def _norms(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[
     problems: list[Problem] = []
     for index, attack in enumerate(resolved.attacks):
         entry = entry_of(registry.attacks, attack.name)
-        if entry is None or not entry.norms:
+        norms = _norms_of(entry, attack) if entry is not None else ()
+        if not norms:
             continue
+        name = attack.name if entry is not None and norms == entry.norms else f"{attack.name} of {attack.backend}"
         wrong = dict.fromkeys(
-            one.threat_model for one in left if one.attack is attack and one.threat_model.norm not in entry.norms
+            one.threat_model for one in left if one.attack is attack and one.threat_model.norm not in norms
         )
-        works = " and ".join(entry.norms)
-        possible = any(one.norm in entry.norms for one in resolved.threat_models)
+        works = " and ".join(norms)
+        possible = any(one.norm in norms for one in resolved.threat_models)
         if wrong and not possible:
             there = ", ".join(dict.fromkeys(one.norm for one in resolved.threat_models))
-            message = f"{_NEVER}: the attack {attack.name} works under {works} only, and the suite's norms are {there}"
+            message = f"{_NEVER}: the attack {name} works under {works} only, and the suite's norms are {there}"
             problems.append(
                 sources.problem(("attacks", index), message, f"an attack for {there}, or a threat model in {works}")
             )
             continue
         for norm in dict.fromkeys(one.norm for one in wrong):
             under = ", ".join(f"{one.norm}:{format_eps(one.eps)}" for one in wrong if one.norm == norm)
-            message = f"{_NEVER}: the attack {attack.name} under {under}; it works under {works} only"
+            message = f"{_NEVER}: the attack {name} under {under}; it works under {works} only"
             remedy = f"exclude: [{{attack: {attack.id}, threat_model: '{norm}:*'}}] to leave it out there"
             problems.append(sources.problem(("attacks", index), message, remedy))
+    return problems
+
+
+def _norms_of(entry: Entry, attack: AttackSpec) -> tuple[str, ...]:
+    """The norms of an attack, or of the backend that the suite chose where ``facts["backend_norms"]`` tells."""
+    return tuple(entry.facts.get("backend_norms", {}).get(attack.backend, entry.norms))
+
+
+def _idle(suite: Suite, resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
+    """Parameters that do nothing under any norm that their attack meets, as ``facts["parameter_norms"]`` tells."""
+    problems: list[Problem] = []
+    for index, (written, attack) in enumerate(zip(suite.attacks, resolved.attacks, strict=True)):
+        entry = entry_of(registry.attacks, attack.name)
+        limits = entry.facts.get("parameter_norms", {}) if entry is not None else {}
+        met = dict.fromkeys(one.threat_model.norm for one in left if one.attack is attack)
+        for key in written.args:
+            if met and key in limits and not set(limits[key]) & set(met):
+                only = " and ".join(limits[key])
+                message = f"the parameter {key!r} of the attack {attack.name} does nothing under {', '.join(met)}"
+                problems.append(sources.problem(("attacks", index, "args", key), message, f"a threat model in {only}"))
     return problems
 
 

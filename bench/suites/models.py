@@ -13,17 +13,12 @@ from bench.suites.naming import entry_of
 from bench.suites.sources import Loc, Sources
 from bench.suites.spec import DatasetSpec, ModelSpec
 
-_NEEDS = {
-    "checkpoint": ("weights", "architecture"),
-    "robustbench": ("name",),
-    "timm": ("name",),
-    "zoo": ("name",),
-}
 _FORMS = {
     "name": "the model's name in its source, such as robustbench:Wong2020Fast",
     "weights": "a file of weights (.safetensors, .pt, .pth)",
     "architecture": "a name that `bench list architectures` shows",
 }
+_ALWAYS = ("id", "source", "args", "clean_accuracy")
 
 
 def model_problems(
@@ -38,27 +33,36 @@ def model_problems(
         sources: the lines of the suite.
         dataset: the images it is to see, where that part of the suite is right.
     """
-    problems: list[Problem] = []
-
-    def add(key: str, message: str, accepted: str) -> None:
-        problems.append(sources.problem((*loc, key), message, accepted))
-
-    for key in _NEEDS.get(model.source, ()):
-        if getattr(model, key) in (None, ""):
-            add(key, f"the model {model.id} has no {key}: {model.source} needs one", _FORMS[key])
-    if model.architecture and model.source == "checkpoint":
+    problems = _keys(model, entry, loc, sources)
+    if model.architecture and (entry is None or "architecture" in entry.facts.get("takes", ("architecture",))):
         known = registry.architectures.entries()
         libraries = getattr(importlib.import_module(registry.architectures.package), "PREFIXES", ())
         library, colon, name = model.architecture.partition(":")
         if model.architecture not in known and not (colon and name and library in libraries):
-            hint = nearest(model.architecture, known)
-            add(
-                "architecture",
-                f"unknown architecture {shown(model.architecture)}{hint}",
-                ", ".join([*sorted(known), *(f"{one}:NAME" for one in libraries)]),
-            )
+            message = f"unknown architecture {shown(model.architecture)}{nearest(model.architecture, known)}"
+            accepted = ", ".join([*sorted(known), *(f"{one}:NAME" for one in libraries)])
+            problems.append(sources.problem((*loc, "architecture"), message, accepted))
     problems += _normalisation(model, loc, sources)
     problems += _known_models(model, entry, loc, sources, dataset)
+    return problems
+
+
+def _keys(model: ModelSpec, entry: Entry | None, loc: Loc, sources: Sources) -> list[Problem]:
+    """Keys that the source needs and doesn't get, or gets and wouldn't use: ignored, they would be a wrong number.
+
+    A source says so in ``facts["needs"]`` and ``facts["takes"]``.
+    """
+    problems: list[Problem] = []
+    facts = entry.facts if entry is not None else {}
+    for key in facts.get("needs", ()):
+        if getattr(model, key) in (None, ""):
+            message = f"the model {model.id} has no {key}: {model.source} needs one"
+            problems.append(sources.problem((*loc, key), message, _FORMS.get(key, "a value")))
+    takes = tuple(facts.get("takes", ModelSpec.model_fields))
+    for key in ModelSpec.model_fields:
+        if getattr(model, key) not in (None, {}, ()) and key not in (*takes, *_ALWAYS):
+            message = f"{model.source} doesn't use {key}, got {shown(getattr(model, key))}"
+            problems.append(sources.problem((*loc, key), message, ", ".join(takes)))
     return problems
 
 
@@ -103,8 +107,13 @@ def _known_models(
     images = entry_of(registry.datasets, dataset.name) if dataset is not None else None
     if images is None or dataset is None:
         return []
-    classes, wanted = listed[model.name].get("num_classes"), images.facts.get("num_classes")
+    facts = listed[model.name]
+    classes, wanted = facts.get("num_classes"), images.facts.get("num_classes")
     if classes is not None and wanted is not None and classes != wanted:
         message = f"the model {model.name} tells {classes} classes apart, the dataset {dataset.name} has {wanted}"
         return [sources.problem(loc, message, f"a model with {wanted} classes")]
+    shape, there = facts.get("shape"), images.facts.get("shape")
+    if shape is not None and there is not None and tuple(shape) != tuple(there):
+        message = f"the model {model.name} takes images of shape {tuple(shape)}, the dataset {dataset.name} has {tuple(there)}"
+        return [sources.problem(loc, message, "a model for such images")]
     return []

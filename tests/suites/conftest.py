@@ -53,6 +53,10 @@ class JPEGParams(_Params):
     quality: int = Field(75, ge=1, le=100)
 
 
+class SourceParams(_Params):
+    dataset: str | None = None
+
+
 class ImageParams(_Params):
     layout: Literal["auto", "nchw"] = "auto"
 
@@ -66,6 +70,19 @@ TABLES: dict[str, dict[str, Entry]] = {
         "pgd": Entry("x:y", "steps", PGDParams, BOTH, facts={"backend": "bench", "backends": ("bench", "foolbox")}),
         "deepfool": Entry("x:y", "an attack for L2 only", None, ("l2",)),
         "ensemble": Entry("x:y", "stages", EnsembleParams, BOTH, facts={"min_classes": 4}),
+        "cw": Entry(
+            "x:y",
+            "two attacks in one",
+            PGDParams,
+            BOTH,
+            facts={
+                "backend": "auto",
+                "backends": ("auto", "foolbox"),
+                "backend_norms": {"foolbox": ("l2",)},
+                "backend_takes": {"foolbox": {"loss": ("ce",), "alpha": (None,)}},
+                "parameter_norms": {"restarts": ("linf",)},
+            },
+        ),
         "square": Entry("x:y", "queries", SquareParams, BOTH, facts={"backend": "lib", "reusable": False}),
     },
     "defenses": {
@@ -79,17 +96,29 @@ TABLES: dict[str, dict[str, Entry]] = {
             "x:y",
             "images",
             ImageParams,
-            facts={"num_classes": 10, "sources": ("torchvision", "samples"), "splits": ("test",)},
+            facts={"num_classes": 10, "shape": (3, 32, 32), "sources": ("torchvision", "samples"), "splits": ("test",)},
         ),
         "two": Entry("x:y", "two classes", None, facts={"num_classes": 2}),
         "npz": Entry("x:y", "any file", None, facts={"needs": ("path",)}),
     },
     "metrics": {"clean_accuracy": Entry("x:y", "clean"), "robust_accuracy": Entry("x:y", "robust")},
     "models": {
-        "zoo": Entry("x:y", "ours", facts={"models": {"small": {"num_classes": 10}, "hundred": {"num_classes": 100}}}),
-        "robustbench": Entry("x:y", "theirs"),
-        "timm": Entry("x:y", "theirs"),
-        "checkpoint": Entry("x:y", "a file"),
+        "zoo": Entry(
+            "x:y",
+            "ours",
+            facts={
+                "needs": ("name",),
+                "takes": ("name", "mean", "std", "sha256"),
+                "models": {
+                    "small": {"num_classes": 10, "shape": (3, 32, 32)},
+                    "hundred": {"num_classes": 100},
+                    "grey": {"num_classes": 10, "shape": (1, 28, 28)},
+                },
+            },
+        ),
+        "robustbench": Entry("x:y", "theirs", SourceParams, facts={"needs": ("name",)}),
+        "timm": Entry("x:y", "theirs", facts={"needs": ("name",)}),
+        "checkpoint": Entry("x:y", "a file", facts={"needs": ("weights", "architecture")}),
     },
     "architectures": {"resnet18": Entry("x:y", "a network"), "cnn": Entry("x:y", "a network")},
 }

@@ -42,7 +42,7 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         {"attacks": "[pdg]"},
         "attacks.0.name",
         "unknown attack 'pdg'; did you mean pgd?",
-        "deepfool, ensemble, fgsm, pgd, square",
+        "cw, deepfool, ensemble, fgsm, pgd, square",
     ),
     ({"attacks": "[no]"}, "attacks.0.name", "unknown attack 'no'", "fgsm"),
     (
@@ -59,7 +59,12 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "unknown source of models 'resnet50'",
         "checkpoint, robustbench, timm, zoo",
     ),
-    ({"models": "['zoo:smal']"}, "models.0.name", "zoo has no model 'smal'; did you mean small?", "hundred, small"),
+    (
+        {"models": "['zoo:smal']"},
+        "models.0.name",
+        "zoo has no model 'smal'; did you mean small?",
+        "grey, hundred, small",
+    ),
     ({"models": "[zoo]"}, "models.0.name", "the model zoo has no name: zoo needs one", "robustbench:Wong2020Fast"),
     ({"models": "[robustbench]"}, "models.0.name", "robustbench needs one", ""),
     ({"models": "['timm:']"}, "models.0.name", "timm needs one", ""),
@@ -259,6 +264,48 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "include and exclude leave no combination",
         "at least one",
     ),
+    (
+        {"models": "['zoo:grey']"},
+        "models.0",
+        "takes images of shape (1, 28, 28), the dataset cifar10 has (3, 32, 32)",
+        "",
+    ),
+    (
+        {"models": "[{source: zoo, name: small, weights: mine.pt}]"},
+        "models.0.weights",
+        "zoo doesn't use weights, got 'mine.pt'",
+        "name, mean, std, sha256",
+    ),
+    (
+        {"models": "[{source: robustbench, name: X, args: {datset: cifar10}}]"},
+        "models.0.args.datset",
+        "unknown parameter 'datset' of the source of models robustbench, got 'cifar10'; did you mean dataset?",
+        "dataset",
+    ),
+    (
+        {"attacks": "[{name: cw, restarts: 3}]", "threat_models": "'l2:1'"},
+        "attacks.0.restarts",
+        "the parameter 'restarts' of the attack cw does nothing under l2",
+        "a threat model in linf",
+    ),
+    (
+        {"attacks": "[{name: cw, backend: foolbox}]"},
+        "attacks.0",
+        "the attack cw of foolbox works under l2 only, and the suite's norms are linf",
+        "an attack for linf",
+    ),
+    (
+        {"attacks": "[{name: cw, backend: foolbox, loss: margin}]", "threat_models": "'l2:1'"},
+        "attacks.0.loss",
+        "the backend foolbox of cw can't do that, got 'margin'",
+        "ce",
+    ),
+    (
+        {"attacks": "[{name: cw, backend: foolbox, alpha: 0.1}]", "threat_models": "'l2:1'"},
+        "attacks.0.alpha",
+        "the backend foolbox of cw can't do that, got 0.1",
+        "null",
+    ),
 ]
 
 
@@ -294,6 +341,8 @@ CNN = "source: checkpoint, architecture: cnn"
         {"dataset": "{name: npz, path: x.npz}"},
         {"attacks": "[{name: pgd, steps: '20', random_start: no}]"},
         {"attacks": "[ensemble]", "dataset": "{name: npz, path: x.npz}"},
+        {"attacks": "[{name: cw, restarts: 3}]", "threat_models": "['l2:1', 'linf:1']"},
+        {"models": "[{source: robustbench, name: X, args: {dataset: cifar10}}]"},
     ],
 )
 def test_what_can_work_is_let_through(write: Write, sections: dict[str, str]) -> None:

@@ -90,25 +90,25 @@ def outcome(text: str | bytes, *overrides: str) -> tuple[Suite | None, SuiteErro
         return None, error
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(text=st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_text(text: str) -> None:
     outcome(text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(raw=st.binary())
 def test_any_bytes(raw: bytes) -> None:
     outcome(raw)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(text=st.text(alphabet="ab:-[]{}&*!|>'\"#%@`,? \n\t\\0<", max_size=60))
 def test_any_text_of_yamls_own_signs(text: str) -> None:
     outcome(text)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(data=st.data())
 def test_a_good_file_with_a_few_signs_changed(data: st.DataObject) -> None:
     text = yaml.safe_dump(SECTIONS)
@@ -126,7 +126,7 @@ def _places(value: object, route: tuple[str | int, ...] = ()) -> list[tuple[str 
     return [place for key, item in inner for place in [(*route, key), *_places(item, (*route, key))]]
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(place=st.sampled_from(_places(SECTIONS)), value=VALUES)
 def test_a_good_suite_with_one_value_exchanged(place: tuple[str | int, ...], value: object) -> None:
     changed = copy.deepcopy(SECTIONS)
@@ -144,7 +144,7 @@ def test_a_good_suite_with_one_value_exchanged(place: tuple[str | int, ...], val
         assert Suite.model_validate_json(suite.model_dump_json()) == suite
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(
     key=st.sampled_from([".".join(str(part) for part in place) for place in _places(SECTIONS)]) | st.text(max_size=10),
     value=VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True, width=10**9)) | st.text(max_size=10),

@@ -51,11 +51,19 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text as :func:`write` does."""
-    write(path, lambda temporary: _write_encoded(temporary, text))
+    write_bytes(path, text.encode())
 
 
-def _write_encoded(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes as :func:`write` does.
+
+    Libraries that write files themselves have errors of their own for a full disk: let them fill a buffer instead.
+    """
+    write(path, lambda temporary: _fill(temporary, content))
+
+
+def _fill(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _flush(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import StoreError
-from bench.store.atomic import write
+from bench.store.atomic import write_bytes
 from bench.store.parts import Examples
 from bench.store.records import SCHEMA_VERSION
 
@@ -34,14 +34,14 @@ def write_clean(
         ValueError: where ids and images don't match, or the images are of another type.
         StoreError: where the file can't be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     if len(sample_ids) != len(images) or images.ndim != 4:
         raise ValueError(f"{len(sample_ids)} ids need as many images (N, C, H, W), got shape {images.shape}")
     if images.dtype not in (np.uint8, np.float32):
         raise ValueError(f"images must be uint8 or float32, got {images.dtype}")
     metadata = {"schema_version": str(SCHEMA_VERSION), "sample_ids": json.dumps(list(sample_ids))}
-    write(run.path / FILE, lambda path: save_file({"x": np.ascontiguousarray(images)}, path, metadata=metadata))
+    write_bytes(run.path / FILE, save({"x": np.ascontiguousarray(images)}, metadata=metadata))
 
 
 def read_clean(run: RunDirectory) -> Examples:

@@ -6,6 +6,7 @@ stands in the metadata of its parquet file, so that it survives a kill and trave
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import SchemaError, StoreError
-from bench.store.atomic import write
+from bench.store.atomic import write_bytes
 from bench.store.records import SCHEMA_VERSION, Flag, SampleRecord
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def write_rows(path: Path, records: Sequence[SampleRecord], reports: Sequence[Sh
     metadata = {"schema_version": SCHEMA_VERSION, "reports": [report.model_dump(mode="json") for report in reports]}
     columns = {name: [getattr(record, name) for record in records] for name in SampleRecord._fields}
     table = pa.table(columns, schema=schema().with_metadata({_METADATA_KEY: json.dumps(metadata).encode()}))
-    write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue())
 
 
 def read_rows(path: Path) -> Part:
@@ -115,11 +118,11 @@ def to_records(rows: pd.DataFrame) -> list[SampleRecord]:
 
 def write_examples(path: Path, examples: Examples) -> None:
     """Writes adversarial examples; their sample ids stand in the file's metadata."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     metadata = {"schema_version": str(SCHEMA_VERSION), "sample_ids": json.dumps(list(examples.sample_ids))}
     images = {"x_adv": np.ascontiguousarray(examples.images, dtype=np.float32)}
-    write(path, lambda temporary: save_file(images, temporary, metadata=metadata))
+    write_bytes(path, save(images, metadata=metadata))
 
 
 def read_examples(path: Path) -> Examples:

@@ -1,0 +1,68 @@
+"""The suites of the project, against the real tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.suites.check import check
+from bench.suites.expand import expand
+from bench.suites.load import load_suite
+
+FOLDER = Path(__file__).parents[2] / "suites"
+SUITES = sorted(FOLDER.glob("*.yaml"))
+CELLS = {
+    "quickstart": 24,
+    "mnist_linf": 8,
+    "mnist_l2": 8,
+    "cifar10_linf": 28,
+    "cifar10_l2": 24,
+    "imagenet_linf": 20,
+    "cifar10_smoke": 2,
+}
+EPS = {
+    "mnist_linf": ["Linf 0.3"],
+    "mnist_l2": ["L2 1.5"],
+    "cifar10_linf": ["Linf 8/255"],
+    "cifar10_l2": ["L2 0.5"],
+    "imagenet_linf": ["Linf 4/255"],
+    "cifar10_smoke": ["Linf 8/255"],
+    "quickstart": ["Linf 0.1", "Linf 0.2", "Linf 0.3"],
+}
+
+pytestmark = pytest.mark.usefixtures("real_tables")
+
+
+def test_all_suites_are_here() -> None:
+    assert {path.stem for path in SUITES} == set(CELLS)
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_is_right_and_described(path: Path) -> None:
+    loaded = load_suite(path)
+    check(loaded)
+    assert loaded.suite.name == path.stem.replace("_", "-")
+    assert loaded.suite.description
+    assert [one.label for one in loaded.suite.threat_models] == EPS[path.stem]
+    assert len([cell for cell in expand(loaded.suite) if cell.defense.name == "none"]) >= CELLS[path.stem]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_but_the_smoke_has_the_four_attacks(path: Path) -> None:
+    attacks = [attack.name for attack in load_suite(path).suite.attacks]
+    assert attacks == (["fgsm", "pgd"] if path.stem == "cifar10_smoke" else ["fgsm", "pgd", "cw", "autoattack"])
+
+
+@pytest.mark.parametrize("stem", ["cifar10_linf", "cifar10_l2", "imagenet_linf"])
+def test_the_models_stand_in_the_leaderboard_with_the_numbers_that_the_comments_give(stem: str, shared: Path) -> None:
+    dataset, _, norm = stem.partition("_")
+    folder = shared / "robustbench" / "model_info" / dataset / norm.capitalize()
+    comments = (FOLDER / f"{stem}.yaml").read_text()
+    for model in load_suite(FOLDER / f"{stem}.yaml").suite.models:
+        assert model.source == "robustbench"
+        published = json.loads((folder / f"{model.name}.json").read_text())
+        (line,) = [line for line in comments.splitlines() if line.strip().startswith(f"- robustbench:{model.name} ")]
+        robust = float(published.get("external") or published["autoattack_acc"])
+        assert abs(float(line.partition("# ")[2].partition(":")[0]) - robust) <= 0.051, line

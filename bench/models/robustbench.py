@@ -186,7 +186,8 @@ def _load(listed: _Listed, places: Places) -> nn.Module:
     except OSError as error:
         raise ModelUnavailable(f"{where}: the weights can't be had: {error}") from error
     except _LOADING as error:
-        raise ModelError(f"{where}: RobustBench can't load it: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{where}: RobustBench can't load it: {type(error).__name__}: {reason}") from error
     return network.eval()
 
 

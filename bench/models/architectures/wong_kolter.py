@@ -34,6 +34,8 @@ def wong_kolter(
     for channel in channels:
         layers += [nn.Conv2d(width, channel, 4, stride=2, padding=padding), nn.ReLU()]
         width, side = channel, (side + 2 * padding - 4) // 2 + 1
+    if side < 1:
+        raise ValueError(f"images of {image_size} pixels are too small for {len(channels)} convolutions of stride 2")
     layers.append(nn.Flatten())
     width *= side * side
     for size in hidden:

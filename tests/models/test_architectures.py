@@ -1,0 +1,139 @@
+"""Architectures by name: what they compute, what they refuse, the digest of their code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench import _imports, registry
+from bench.errors import ModelError, UnknownNameError
+from bench.models import architectures
+from bench.models.architectures import building
+
+PARAMETERS = {
+    "mnist_cnn": ((1, 28, 28), 166_406),
+    "wong_kolter": ((3, 32, 32), 214_918),
+    "resnet_2b": ((3, 32, 32), 112_006),
+    "resnet18": ((3, 32, 32), 11_173_962),
+    "preact_resnet18": ((3, 32, 32), 11_172_170),
+    "wide_resnet_28_10": ((3, 32, 32), 36_479_194),
+    "wide_resnet_34_10": ((3, 32, 32), 46_160_474),
+}
+
+
+def test_every_line_of_the_table_is_tested() -> None:
+    assert set(PARAMETERS) == set(architectures.TABLE)
+
+
+@pytest.mark.parametrize("name", [name for name in PARAMETERS if "wide" not in name])
+def test_parameters_and_logits(name: str) -> None:
+    shape, count = PARAMETERS[name]
+    network = building.build(name, {}, num_classes=10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+    assert not network.training
+    with torch.no_grad():
+        assert network(torch.rand(2, *shape)).shape == (2, 10)
+        assert building.build(name, {}, num_classes=7)(torch.rand(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["wide_resnet_28_10", "wide_resnet_34_10"])
+def test_wide_networks_have_the_papers_size(name: str) -> None:
+    with torch.device("meta"):
+        network = building.build(name, {}, num_classes=10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][1]
+
+
+def test_wong_kolter_covers_its_relatives() -> None:
+    mnist = building.build("wong_kolter", {"in_channels": 1, "image_size": 28}, num_classes=10)
+    assert mnist.state_dict()["5.weight"].shape == (100, 1568)
+    medium = building.build("wong_kolter", {"padding": 0, "hidden": [128, 64]}, num_classes=10)
+    assert medium.state_dict()["5.weight"].shape == (128, 1152)
+    assert medium(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_preact_resnet18_is_that_of_wong2020fast() -> None:
+    """RobustBench's entry without its normalisation."""
+    entry = _imports.robustbench("robustbench.model_zoo.cifar10").linf["Wong2020Fast"]["model"]()
+    network = building.build("preact_resnet18", {"bn_before_fc": False, "out_shortcut": False}, num_classes=10)
+    expected = {name: tensor.shape for name, tensor in entry.state_dict().items() if name not in ("mu", "sigma")}
+    assert {name: tensor.shape for name, tensor in network.state_dict().items()} == expected
+    x = torch.rand(2, 3, 32, 32)
+    network.load_state_dict({name: tensor for name, tensor in entry.state_dict().items() if name in expected})
+    with torch.no_grad():
+        assert torch.equal(network((x - entry.mu) / entry.sigma), entry.eval()(x))
+
+
+def test_resnet18_is_that_of_autoattacks_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyautoattack
+
+    monkeypatch.syspath_prepend(str(Path(pyautoattack.__file__).parent / "examples"))
+    import resnet  # type: ignore[import-not-found]  # a script beside the weights, no package
+
+    theirs = resnet.ResNet18().eval()
+    ours = building.build("resnet18", {}, num_classes=10)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])
+def test_networks_of_libraries(name: str) -> None:
+    network = building.build(name, {}, num_classes=10)
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 64, 64)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kind", "message"),
+    [
+        ("wong_koltr", {}, UnknownNameError, "did you mean wong_kolter"),
+        ("timm:resnet19", {}, UnknownNameError, "did you mean timm:resnet18"),
+        ("torchvision:resnet19", {}, UnknownNameError, "did you mean torchvision:resnet18"),
+        ("torchvison:resnet18", {}, UnknownNameError, "did you mean torchvision"),
+        ("wong_kolter", {"pading": 0}, ModelError, r"no parameter pading \(accepted: in_channels, image_size"),
+        ("wong_kolter", {"image_size": 2}, ModelError, "images of 2 pixels are too small"),
+        ("mnist_cnn", {"channels": [1, 2, 3]}, ModelError, "takes two channels"),
+        ("timm:resnet18", {"depht": 3}, ModelError, "architecture timm:resnet18: .*depht"),
+    ],
+)
+def test_refusals(name: str, args: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        building.build(name, args, num_classes=10)
+
+
+def test_code_digests_tell_code_arguments_and_libraries_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*PARAMETERS, "timm:resnet18", "torchvision:resnet18"]
+    digests = {building.code_digest(name, {}) for name in names}
+    assert len(digests) == len(names)
+    assert building.code_digest("wong_kolter", {"padding": 0}) not in digests
+    assert building.code_digest("wong_kolter", {}) in digests
+    monkeypatch.setattr(building, "release", lambda distribution: "9.9")
+    assert building.code_digest("wong_kolter", {}) in digests
+    assert building.code_digest("preact_resnet18", {}) not in digests
+    assert building.code_digest("timm:resnet18", {}) not in digests
+
+
+def test_a_plugins_architecture(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def tiny(width=4, num_classes=10):\n"
+        "    '''A linear model.'''\n"
+        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+        "ARCHITECTURES = {'tiny': tiny, 'none': lambda: 3}\n"
+    )
+    digest = registry.load_plugin(path)
+    try:
+        assert isinstance(building.build("tiny", {}, num_classes=3)[1], nn.LazyLinear)
+        with pytest.raises(ModelError, match=r"must give an nn\.Module, it gives int"):
+            building.build("none", {}, num_classes=3)
+        first = building.code_digest("tiny", {})
+        assert first != building.code_digest("tiny", {"width": 5})
+        assert digest == registry.architectures.entry("tiny").digest
+    finally:
+        registry.architectures.remove(str(path))

@@ -113,7 +113,7 @@ class _Checker:
             names = sorted({*known, "none"} if table.kind == "defense" else known)
             self.add(place, f"unknown {_noun(table)} {shown(name)}{hint}", ", ".join(names))
             return None
-        if args is not None:
+        if args is not None and not (known[name].params is None and known[name].origin != "bench"):
             self.parameters(f"the {_noun(table)} {name}", known[name].params, loc, args)
         return known[name]
 
@@ -124,7 +124,7 @@ class _Checker:
             for name, value in args.items():
                 self.add((*base, name), f"unknown parameter {name!r} of {owner}, got {shown(value)}", "no parameters")
             return
-        trapped = {name for name, value in args.items() if isinstance(value, bool) and _no_boolean(params, name)}
+        trapped = {name for name, value in args.items() if _has_boolean(value) and _no_boolean(params, name)}
         for name in trapped:
             description = params.model_fields[name].description or ""
             self.add(
@@ -186,6 +186,10 @@ class _Checker:
 
 def _noun(table: Registry[Any]) -> str:
     return "source of models" if table is registry.models else table.kind
+
+
+def _has_boolean(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value))
 
 
 def _no_boolean(params: type[BaseModel], name: str) -> bool:

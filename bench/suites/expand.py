@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 
 from pydantic import ValidationError
 
@@ -14,7 +16,7 @@ from bench.suites.combine import Combined, kept
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
 from bench.suites.sources import Sources
-from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite, ThreatModelSpec
+from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite
 
 NONE = DefenseSpec(id="none", name="none")
 """The bare model."""
@@ -35,15 +37,16 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     """
     _refuse_unknown(suite)
     suite = resolve(suite)
-    combinations = kept(suite)
+    rows: defaultdict[tuple[int, int, int], list[Combined]] = defaultdict(list)
+    for one in kept(suite):
+        rows[id(one.model), id(one.threat_model), id(one.defense)].append(one)
     cells: list[Cell] = []
     for model in suite.models:
         for threat_model in suite.threat_models:
-            here = [one for one in combinations if one.model is model and one.threat_model is threat_model]
             made: list[Cell] = []
             there = set()
             for defense in sorted(suite.defenses, key=lambda one: one.name != "none"):
-                row = [one for one in here if one.defense is defense]
+                row = rows[id(model), id(threat_model), id(defense)]
                 for cell in _row(suite, row) if row else ():
                     if cell.role == "prerequisite" and _examples(cell) in there:
                         continue
@@ -78,9 +81,10 @@ def _makes_examples(cell: Cell) -> bool:
     return cell.defense.name == "none" and cell.search == "strongest"
 
 
-def _examples(cell: Cell) -> tuple[str, ThreatModelSpec, str, int, str]:
+def _examples(cell: Cell) -> tuple[str, str, int, str, Fraction, str]:
     """What the examples that a cell makes or judges depend on, within one suite."""
-    return cell.model.id, cell.threat_model, cell.attack_id, cell.seed, cell.precision
+    ball = cell.threat_model
+    return cell.model.id, cell.attack_id, cell.seed, ball.norm, ball.eps, cell.precision
 
 
 def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:

@@ -108,7 +108,8 @@ def _branch(name: str, entry: Entry, own: Schema, key: str, defs: Schema) -> Sch
     for fact, field in (("backends", "backend"), ("sources", "source"), ("splits", "split")):
         if entry.facts.get(fact) and field in own:
             own[field] = {**_described(own[field]), "enum": list(entry.facts[fact])}
-    args = {"type": "object", "properties": params, "additionalProperties": False}
+    declared = entry.params is not None or entry.origin == "bench"  # others may take what they don't declare
+    args = {"type": "object", "properties": params, "additionalProperties": not declared}
     about = {"description": _summary(entry)}
     return {
         "title": name,
@@ -116,7 +117,7 @@ def _branch(name: str, entry: Entry, own: Schema, key: str, defs: Schema) -> Sch
         "type": "object",
         "properties": {"name": {"const": name, **about}, **own, **_without(params, own), "args": args},
         "required": ["name", *(need for need in entry.facts.get("needs", ()) if need in own)],
-        "additionalProperties": False,
+        "additionalProperties": not declared,
     }
 
 

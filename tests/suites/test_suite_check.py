@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from bench import registry
 from bench.errors import Problem, SuiteError
@@ -404,3 +405,18 @@ def test_a_problem_in_a_setting_names_the_setting(write: Write) -> None:
     with pytest.raises(SuiteError) as caught:
         check(load_suite(write(), overrides=["threat_models.0.eps=9"]))
     assert str(caught.value).startswith("--set threat_models.0.eps=9: threat_models.0.eps: eps is in [0, 1] units")
+
+
+def test_what_a_plugin_does_not_declare_is_left_to_it(write: Write) -> None:
+    registry.datasets.entries()["mine"] = Entry("x:y", "mine", origin="mine.py")
+    assert problems(write(dataset="{name: mine, depth: 3}")) == ()
+
+
+def test_true_in_a_list_of_numbers_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Params(BaseModel):
+        sizes: tuple[int, ...] = ()
+
+    monkeypatch.setitem(registry.attacks.entries(), "sized", Entry("x:y", "", Params, ("linf",)))
+    assert problems(write(attacks="[{name: sized, sizes: [1, 2]}]")) == ()
+    (problem,) = problems(write(attacks="[{name: sized, sizes: [1, true]}]"))
+    assert problem.message == "'sizes' of the attack sized is not a matter of true and false, got [1, True]"

@@ -38,6 +38,11 @@ _TYPES = {
 }
 _ALSO: dict[Loc, tuple[str, ...]] = {(): ("extends", "seeds"), ("run",): ("seed",)}
 """Keys that widening takes away before pydantic sees them."""
+_TWICE: dict[Loc, str] = {
+    ("seeds",): "give seeds at the top or under run, not both",
+    ("run", "seed"): "give seed or seeds, not both",
+}
+"""Keys that widening leaves where they say what another key says too."""
 
 
 def shown(value: object) -> str:
@@ -107,6 +112,8 @@ def _words(loc: Loc, details: list[ErrorDetails], model: type[BaseModel], owner:
         if owner:
             accepted = ", ".join(known) if known else f"no parameters: {owner} has none"
             return f"unknown parameter {name!r} of {owner}, got {shown(value)}{nearest(name, known)}", accepted
+        if model is Suite and loc in _TWICE:
+            return _TWICE[loc], "one of the two"
         known += _ALSO.get(loc[:-1], ()) if model is Suite else ()
         return f"unknown key {name!r}, got {shown(value)}{nearest(name, known)}", ", ".join(known)
     if kind == "missing":

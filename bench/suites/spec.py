@@ -217,9 +217,7 @@ class RunOptions(Spec):
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, value: object) -> object:
-        if isinstance(value, Mapping) and "seed" in value:
-            if "seeds" in value:
-                raise ValueError("give seed or seeds, not both")
+        if isinstance(value, Mapping) and "seed" in value and "seeds" not in value:  # with both, seed is refused
             value = {**{key: item for key, item in value.items() if key != "seed"}, "seeds": [value["seed"]]}
         if isinstance(value, Mapping) and isinstance(value.get("seeds"), int):
             value = {**value, "seeds": [value["seeds"]]}
@@ -270,7 +268,6 @@ class Suite(Spec):
             run = value.get("run") or {}
             if not isinstance(run, Mapping):
                 return value
-            if "seed" in run or "seeds" in run:
-                raise ValueError("give seeds at the top or under run, not both")
-            value["run"] = {**run, "seeds": value.pop("seeds")}
+            if "seed" not in run and "seeds" not in run:  # with both, those at the top are refused
+                value["run"] = {**run, "seeds": value.pop("seeds")}
         return value

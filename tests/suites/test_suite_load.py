@@ -197,7 +197,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ("exclude", "[x]", "exclude.0", "wrong type, got 'x'", "a mapping"),
     ("run", "3", "run", "wrong type, got 3", "a mapping"),
     ("run", "{sede: 1}", "run.sede", "unknown key 'sede', got 1; did you mean seed", "seeds, precision"),
-    ("run", "{seed: 1, seeds: [2]}", "run", "give seed or seeds, not both", ""),
+    ("run", "{seed: 1, seeds: [2]}", "run.seed", "give seed or seeds, not both", "one of the two"),
     ("run", "{seeds: []}", "run.seeds", "too few items", "at least 1"),
     ("run", "{seeds: [1, 1]}", "run.seeds", "distinct and at least 0, got [1, 1]", ""),
     ("run", "{seeds: [-1]}", "run.seeds", "distinct and at least 0, got [-1]", ""),
@@ -235,6 +235,7 @@ def test_a_missing_section_is_named(write: Write, section: str) -> None:
 def test_seeds_in_two_places_are_refused(write: Write) -> None:
     (problem,) = refused(write(seeds="[1]", run="{seed: 2}"))
     assert problem.message == "give seeds at the top or under run, not both"
+    assert (problem.line, problem.key) == (10, "seeds")
 
 
 def test_the_line_is_that_of_the_bad_value_in_a_long_file(write: Write) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
@@ -50,11 +51,15 @@ class RobustAccuracy(_Part):
 
 
 class TrainingFacts(_Part):
-    """How the training went; seconds are those of the training alone, without the measurements after it."""
+    """How the training went; seconds are those of the training alone, without the measurements after it.
+
+    The same recipe gives the same weights, bit for bit, where device, processor, threads and versions are the same.
+    """
 
     epochs: int
     seconds: float
     device: str
+    processor: str
     threads: tuple[int, ...]
     resumed: int
 
@@ -98,6 +103,13 @@ def robust_accuracy(result: Attacked) -> RobustAccuracy:
         accuracy=estimate(result.robust),
         seconds=round(result.seconds, 1),
     )
+
+
+def processor(device: torch.device) -> str:
+    """The kind of arithmetic that the weights came from, such as ``x86_64 AVX2`` or the name of a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def images_facts(spec: DatasetSpec, images: Dataset) -> ImagesFacts:

@@ -128,10 +128,12 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:  # Any: what torch.load returns, checked by its keys
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        raw = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: can't read the checkpoint: {error.strerror}") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+    try:
+        content = torch.load(io.BytesIO(raw), map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise StoreError(
             f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it to start anew"
         ) from error

@@ -147,7 +147,7 @@ def _override(root: Node, text: str) -> None:
             raise SuiteError([Problem(message, mark.file, None, "", f"{place}=...")])
         node = child
     assert isinstance(node.value, dict)
-    tree = parse(value, file=mark.file, directory=mark.directory, line=None)
+    tree = parse(value, file=mark.file, directory=mark.directory, lines=False)
     node.value[parts[-1]] = _marked(tree, mark) if tree is not None else Node(None, mark)
 
 

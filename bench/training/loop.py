@@ -7,6 +7,7 @@ same number of threads.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -77,8 +78,7 @@ def fresh(recipe: Recipe, build: Callable[[], nn.Module], device: torch.device) 
         model = build().to(device).train()
     average = None
     if recipe.weight_average:
-        average = build().to(device).eval()
-        average.load_state_dict(model.state_dict())
+        average = copy.deepcopy(model).eval()
     return State(
         model=model,
         optimizer=_optimizer(recipe, model),

@@ -18,6 +18,7 @@ from bench import datasets, registry
 from bench.digests import file_digest
 from bench.errors import ModelError, Problem, SuiteError
 from bench.runner import devices
+from bench.store import atomic
 from bench.suites.places import Places
 from bench.training import TABLE, card, checkpoint, loop, measure
 from bench.training.card import Card, TrainingFacts
@@ -112,7 +113,7 @@ def train(
     deadline = time.monotonic() + time_budget if time_budget is not None else None
     path = Path(recipe_path)
     recipe = load(path, overrides=overrides)
-    with loop.cpu_threads(recipe.threads):
+    with loop.cpu_threads(recipe.threads), torch.random.fork_rng():
         return _Training(
             recipe,
             path=path,
@@ -153,6 +154,7 @@ class _Training:
     def run(self, *, resume: bool, checkpoint_seconds: float, deadline: float | None) -> TrainingResult:
         """Trains, writes the weights, reads them back and measures them."""
         self._check_network()
+        self._check_output()
         identity = self._identity()
         state = loop.fresh(self.recipe, self._build, self.device)
         if resume and self.checkpoint.exists():
@@ -172,6 +174,7 @@ class _Training:
             epochs=state.epoch,
             seconds=round(state.seconds, 1),
             device=self.device.type,
+            processor=card.processor(self.device),
             threads=tuple(state.threads),
             resumed=state.resumed,
         )
@@ -206,6 +209,13 @@ class _Training:
                 f"{self.recipe.architecture} gives logits of shape {shape}, but the training images have {classes[0]} "
                 f"classes and the test images {classes[1]}; architecture_args may help"
             )
+
+    def _check_output(self) -> None:
+        """Refuses a directory that can't be had before anything is trained."""
+        try:
+            self.weights.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise atomic.explain(error, self.weights.parent) from error
 
     def _identity(self) -> dict[str, str]:
         """What the weights depend on, so that no checkpoint is taken up by another training."""

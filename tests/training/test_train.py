@@ -91,12 +91,13 @@ train(sys.argv[1], output=sys.argv[2], device="cpu", checkpoint_seconds=0.05)
 """
 
 
-def test_kill_9_at_any_moment_changes_nothing(mini: Path, tmp_path: Path) -> None:
-    mini.write_text(mini.read_text().replace("epochs: 3", "epochs: 12"))
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_kill_9_at_any_moment_changes_nothing(mini: Path, tmp_path: Path, kills: int) -> None:
+    mini.write_text(mini.read_text().replace("epochs: 3", "epochs: 30"))
     whole = run(mini, tmp_path / "whole")
     killed, checkpoint = tmp_path / "killed", tmp_path / "killed" / "mini.checkpoint"
     pause = np.random.default_rng(0)
-    for _ in range(2):
+    for _ in range(kills):
         process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(mini), str(killed)], env=os.environ)
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         while process.poll() is None:
@@ -108,9 +109,8 @@ def test_kill_9_at_any_moment_changes_nothing(mini: Path, tmp_path: Path) -> Non
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     resumed = run(mini, killed)
-    assert resumed.card.training.resumed == 2
+    assert resumed.card.training.resumed == kills
     assert resumed.weights.read_bytes() == whole.weights.read_bytes()
-    assert [path.name for path in killed.iterdir() if path.suffix in (".safetensors", ".json", ".checkpoint")] != []
     assert not checkpoint.exists()
 
 

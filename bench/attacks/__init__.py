@@ -23,7 +23,12 @@ TABLE: dict[str, Entry] = {
         FGSMParams,
         ("linf", "l2"),
         "Goodfellow et al. 2015, Explaining and Harnessing Adversarial Examples, arXiv:1412.6572",
-        {"kind": "white-box", "backend": "bench", "backends": ("bench", "foolbox", "art")},
+        {
+            "kind": "white-box",
+            "backend": "bench",
+            "backends": ("bench", "foolbox", "art"),
+            "backend_takes": {library: {"loss": ("ce",), "alpha": (None,)} for library in ("foolbox", "art")},
+        },
     ),
     "pgd": Entry(
         "bench.attacks.pgd:PGD",
@@ -31,7 +36,12 @@ TABLE: dict[str, Entry] = {
         PGDParams,
         ("linf", "l2"),
         "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks, arXiv:1706.06083",
-        {"kind": "white-box", "backend": "bench", "backends": ("bench", "foolbox", "art")},
+        {
+            "kind": "white-box",
+            "backend": "bench",
+            "backends": ("bench", "foolbox", "art"),
+            "backend_takes": {library: {"loss": ("ce",), "step_rule": ("constant",)} for library in ("foolbox", "art")},
+        },
     ),
     "cw": Entry(
         "bench.attacks.cw:CW",
@@ -39,7 +49,20 @@ TABLE: dict[str, Entry] = {
         CWParams,
         ("linf", "l2"),
         "Carlini & Wagner 2017, Towards Evaluating the Robustness of Neural Networks, arXiv:1608.04644",
-        {"kind": "white-box", "backend": "auto", "backends": ("auto", "foolbox", "art")},
+        {
+            "kind": "white-box",
+            "backend": "auto",
+            "backends": ("auto", "foolbox", "art"),
+            "backend_norms": {"foolbox": ("l2",), "art": ("l2",)},
+            "parameter_norms": {
+                "restarts": ("linf",),
+                "alpha": ("linf",),
+                "binary_search_steps": ("l2",),
+                "stepsize": ("l2",),
+                "confidence": ("l2",),
+                "initial_const": ("l2",),
+            },
+        },
     ),
     "autoattack": Entry(
         "bench.attacks.autoattack:AutoAttack",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Stage = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 
@@ -57,6 +57,14 @@ class AutoAttackParams(AttackParams):
     attacks: tuple[Stage, ...] | None = Field(None, min_length=1, description="the stages of version custom, in order")
     n_queries: int = Field(5000, ge=1, description="queries of the Square stage")
     eot_iter: int | None = Field(None, ge=1, description="gradients averaged by APGD; 20 in version rand, else 1")
+
+    @model_validator(mode="after")
+    def _stages_of_custom(self) -> Self:
+        if self.version == "custom" and self.attacks is None:
+            raise ValueError("version custom needs attacks, such as attacks: [apgd-ce, square]")
+        if self.version != "custom" and self.attacks is not None:
+            raise ValueError(f"attacks goes with version custom; version {self.version} has its own stages")
+        return self
 
 
 class SquareParams(AttackParams):

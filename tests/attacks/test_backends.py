@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from bench import attacks
 from bench.attacks.base import AttackContext, AttackResult
@@ -111,9 +112,11 @@ def test_custom_stages_and_few_classes(linear: Any, context: Make) -> None:
     assert torch.equal(broken(linear, few.x_adv)[clear], expected[clear])
 
 
-def test_custom_without_stages_is_refused(linear: Any, context: Make) -> None:
-    with pytest.raises(AttackError, match="needs attacks"):
+def test_stages_go_with_custom_and_custom_with_stages(linear: Any, context: Make) -> None:
+    with pytest.raises(ValidationError, match="needs attacks"):
         run(linear, context(), "autoattack", version="custom")
+    with pytest.raises(ValidationError, match="goes with version custom"):
+        run(linear, context(), "autoattack", version="plus", attacks=["square"])
 
 
 def test_square_takes_no_gradient(linear: Any, context: Make) -> None:

@@ -57,9 +57,7 @@ class ReferenceAutoAttack(Attack):
         """The stages, in order."""
         if self.params.version != "custom":
             return STAGES[self.params.version]
-        if self.params.attacks is None:
-            raise AttackError("autoattack: version custom needs attacks, such as attacks: [apgd-ce, square]")
-        return tuple(self.params.attacks)
+        return tuple(self.params.attacks or ())
 
     def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
         """Runs the stages on what the earlier ones left robust; see :class:`bench.attacks.base.Attack`."""

@@ -1,0 +1,38 @@
+"""Plots: one file each, drawn from one data frame, written as PNG and PDF.
+
+Made from the store alone, like the leaderboard. A plot that has nothing to show is not written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.store.run_directory import RunDirectory
+
+
+def write(run: RunDirectory) -> list[Path]:
+    """Draws all plots of a run into ``plots/``, each as PNG and PDF, in place of those of an earlier call.
+
+    Returns:
+        The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii, and
+        ``gallery-<threat model>`` where examples were kept.
+
+    Raises:
+        StoreError: where the records can't be read or the files can't be written.
+    """
+    from bench.plots import accuracy_vs_eps, clean_vs_robust, frames, gallery, picked, robust_accuracy, saving
+    from bench.store.outcomes import read_outcomes
+
+    outcome = read_outcomes(run)
+    frame = frames.accuracy(outcome)
+    with saving.style():
+        figures = {
+            "robust_accuracy": robust_accuracy.draw(frame),
+            "clean_vs_robust": clean_vs_robust.draw(frame),
+            "accuracy_vs_eps": accuracy_vs_eps.draw(frame),
+        }
+        for threat_model, examples in picked.pick(run, outcome).items():
+            figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
+        return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})

@@ -1,0 +1,105 @@
+"""Which broken samples a gallery shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import StoreError
+from bench.plots.frames import Example, Image, by_worst
+from bench.store.gallery import read_clean, read_some
+from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
+from bench.store.run_directory import RunDirectory
+from bench.suites.spec import ThreatModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST = 6
+
+
+def pick(run: RunDirectory, outcome: RunOutcome) -> dict[ThreatModelSpec, pd.DataFrame]:
+    """Per threat model a few broken samples of which the clean and the adversarial image were kept.
+
+    The rows take turns, so that every model is seen before any is seen twice, with another sample each time where
+    there is one. A threat model without any is left out.
+
+    Returns:
+        Frames with the fields of :class:`bench.plots.frames.Example` as columns.
+
+    Raises:
+        StoreError: where the clean images are damaged.
+    """
+    import pandas as pd
+
+    kept = read_clean(run)
+    clean = dict(zip(kept.sample_ids, kept.images, strict=True))
+    names = outcome.record.dataset.get("class_names") or ()
+    found = {}
+    for threat_model in outcome.threat_models if clean else ():
+        offers = [_broken(run, row, clean, names) for row in by_worst(outcome.under(threat_model))]
+        chosen = _in_turn([offer for offer in offers if offer])
+        if chosen:
+            found[threat_model] = pd.DataFrame(chosen, columns=list(Example._fields))
+    return found
+
+
+def _in_turn(offers: list[dict[str, Example]]) -> list[Example]:
+    """Takes from each offer in turn a sample that hasn't been shown yet, else any, until there are enough."""
+    chosen: list[Example] = []
+    shown: set[str] = set()
+    while offers and len(chosen) < _MOST:
+        for offer in offers[: _MOST - len(chosen)]:
+            sample = next((sample for sample in offer if sample not in shown), next(iter(offer)))
+            shown.add(sample)
+            chosen.append(offer.pop(sample))
+        offers = [offer for offer in offers if offer]
+    return chosen
+
+
+def _broken(run: RunDirectory, row: RowOutcome, clean: Mapping[str, Image], names: Sequence[str]) -> dict[str, Example]:
+    """The broken samples of the row's last attack that kept any, by sample."""
+    for cell in reversed(row.of("suite") or row.of("oblivious")):
+        try:
+            kept = read_some(run, cell.id, clean)
+            records = run.read_samples(cell.id).set_index("sample_id").to_dict("index") if kept.sample_ids else {}
+        except StoreError:  # nothing is lost but a picture; the leaderboard says which part is damaged
+            continue
+        found = {
+            sample: _example(row, cell, records[sample], clean[sample], x_adv, names)
+            for sample, x_adv in zip(kept.sample_ids, kept.images, strict=True)
+            if sample in records and bool(records[sample]["success"]) and clean[sample].shape == x_adv.shape
+        }
+        if found:
+            return found
+    return {}
+
+
+def _example(
+    row: RowOutcome, cell: CellOutcome, record: Mapping[object, object], x: Image, x_adv: Image, names: Sequence[str]
+) -> Example:
+    number = {key: float(np.asarray(record[key])) for key in _NUMBERS}
+    return Example(
+        row=row.label,
+        attack=cell.attack,
+        norm=row.threat_model.norm,
+        x=x,
+        x_adv=x_adv,
+        clean_label=_class(names, int(number["clean_prediction"])),
+        clean_confidence=number["clean_confidence"],
+        adversarial_label=_class(names, int(number["adversarial_prediction"])),
+        adversarial_confidence=number["adversarial_confidence"],
+        linf=number["linf"],
+        l2=number["l2"],
+    )
+
+
+_NUMBERS = (
+    "clean_prediction", "clean_confidence", "adversarial_prediction", "adversarial_confidence", "linf", "l2"
+)  # fmt: skip
+
+
+def _class(names: Sequence[str], index: int) -> str:
+    return str(names[index]) if 0 <= index < len(names) else f"class {index}"

@@ -31,11 +31,9 @@ _SCHEMAS = (
 )
 _DEPRECATED: tuple[tuple[str, type[Warning]], ...] = (
     ("pkg_resources is deprecated", UserWarning),
-    ("Deprecated call to `pkg_resources", DeprecationWarning),
+    ("pkg_resources is deprecated", DeprecationWarning),
     ("`torch.jit", DeprecationWarning),
     ("Importing from timm.models", DeprecationWarning),
-    ("Importing from timm.models", FutureWarning),
-    ("Overwriting .* in registry", UserWarning),
 )
 _kept: list[torch.library.Library] = []  # a library's schemas vanish with it
 

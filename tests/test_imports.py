@@ -12,11 +12,9 @@ import pytest
     "code",
     [
         "_imports.torchvision('torchvision.models').resnet18()",
-        "assert _imports.timm().is_model('resnet50')",
-        "assert _imports.timm('timm.models._hub').has_hf_hub()",
-        "assert callable(_imports.robustbench('robustbench.utils').load_model)",
-        "_imports.robustbench(); from autoattack import AutoAttack; from autoattack.state import EvaluationState",
-        "_imports.torchvision(); _imports.timm(); _imports.robustbench(); _imports.prepare_torchvision()",
+        "assert _imports.timm().is_model('resnet50') and _imports.timm('timm.models._hub').has_hf_hub()",
+        "assert callable(_imports.robustbench('robustbench.utils').load_model); _imports.prepare_torchvision();"
+        "from autoattack import AutoAttack; from autoattack.state import EvaluationState",
     ],
 )
 def test_imports_in_a_fresh_process_without_a_warning(code: str) -> None:

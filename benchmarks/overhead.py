@@ -69,7 +69,9 @@ def direct(text: str, search: str, attack: PGD | AutoAttack, directory: Path, ep
     plan = preflight(loaded, settings.places)
     worker = Worker(plan.dataset, settings.places, torch.device("cpu"))
     target = worker.target(plan.cells[0].cell)
-    context = AttackContext(threat_models.build("linf", Fraction(eps)), Draws(0, plan.cells[0].cell.attack.name), search, 128)
+    context = AttackContext(
+        threat_models.build("linf", Fraction(eps)), Draws(0, plan.cells[0].cell.attack.name), search, 128
+    )
     with exact_arithmetic():
         for start in range(0, len(plan.dataset), plan.suite.run.shard_size):
             places = range(start, min(start + plan.suite.run.shard_size, len(plan.dataset)))
@@ -102,7 +104,9 @@ def main() -> None:
                 ratios.append(ours / theirs)
                 seconds.append(theirs)
         spread = f"{min(ratios):.3f}-{max(ratios):.3f}"
-        print(f"{name}: harness / direct {statistics.median(ratios):.3f} ({spread}); direct {statistics.median(seconds):.2f} s")
+        print(
+            f"{name}: harness / direct {statistics.median(ratios):.3f} ({spread}); direct {statistics.median(seconds):.2f} s"
+        )
 
 
 if __name__ == "__main__":

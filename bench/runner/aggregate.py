@@ -39,7 +39,7 @@ def finished(
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
-    extra = _declared_accuracy(planned, wanted)
+    extra = [*_declared_accuracy(planned, wanted), *_weak_adversary(plan, planned)]
     return _record(
         plan,
         planned,
@@ -118,6 +118,20 @@ def _stages(rows: pd.DataFrame, reports: list[ShardReport]) -> tuple[StageResult
             )
         )
     return tuple(results)
+
+
+def _weak_adversary(plan: Plan, planned: PlannedCell) -> list[Flag]:
+    """What the suite leaves out of the evaluation of a defense."""
+    if planned.cell.defense.name == "none":
+        return []
+    source = "Tramer et al. 2020, arXiv:2002.08347"
+    if "adaptive" not in plan.suite.adversaries:
+        text = "only an oblivious adversary: nobody who knows the defense has attacked it"
+        return [Flag(rule="no-adaptive-attack", severity="warning", message=text, source=source)]
+    if plan.suite.run.gradient_free_queries == 0:
+        text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"
+        return [Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source)]
+    return []
 
 
 def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:

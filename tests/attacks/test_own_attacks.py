@@ -14,8 +14,6 @@ from bench.errors import AttackError
 from bench.models.wrapper import CountedModel
 from bench.suites.spec import AttackSpec
 
-
-
 Make = Callable[..., AttackContext]
 
 

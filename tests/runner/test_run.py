@@ -74,7 +74,9 @@ def test_saved_examples_are_the_successes_and_break_the_model_again(suite: Write
     assert list(examples.sample_ids) == frame[frame["success"]]["sample_id"].tolist()
     assert len(examples.sample_ids) > 5
     spec = result.model
-    model = models.load(spec, Setting("mnist", "linf", 10, (1, 28, 28)), Places(download=False), device=torch.device("cpu"))
+    model = models.load(
+        spec, Setting("mnist", "linf", 10, (1, 28, 28)), Places(download=False), device=torch.device("cpu")
+    )
     with torch.no_grad():
         predicted = model(torch.from_numpy(examples.images)).argmax(1).tolist()
     assert predicted == frame[frame["success"]]["adversarial_prediction"].tolist()
@@ -161,7 +163,7 @@ def test_renaming_a_model_loses_nothing(suite: Write, monkeypatch: pytest.Monkey
     assert [result.model.id for result in RunDirectory(renamed.directory).read_cells()] == ["another", "another"]
 
 
-PLUGIN = '''
+PLUGIN = """
 import torch
 from torch import nn
 
@@ -243,7 +245,7 @@ def crashing():
 
 ATTACKS = {"leaves": Leaves, "nan": GivesNan, "raises": Raises, "short": Short, "claims": Claims, "clean": Returns}
 MODELS = {"nan_model": NanModel, "wide": Wide, "soft": Soft, "crashing": crashing}
-'''
+"""
 
 
 @pytest.fixture
@@ -289,7 +291,10 @@ def test_broken_attacks_are_errors_and_the_others_go_on(suite: Write, plugin: st
 
 def test_broken_models_are_errors_and_the_others_go_on(suite: Write, plugin: str) -> None:
     summary = allowed(
-        suite(models="{source: nan_model}, {source: wide}, {source: soft}, {source: crashing}, zoo:mnist_standard", more=plugin)
+        suite(
+            models="{source: nan_model}, {source: wide}, {source: soft}, {source: crashing}, zoo:mnist_standard",
+            more=plugin,
+        )
     )
     found = {result.model.id: result for result in summary.results}
     assert found["nan_model"].status == "error"
@@ -376,7 +381,9 @@ def test_an_oblivious_adversary_reuses_the_bare_models_examples(suite: Write) ->
 
 def test_a_failed_prerequisite_fails_what_reads_it(suite: Write, plugin: str) -> None:
     summary = allowed(suite(attacks="nan", defenses="none, {name: gaussian_blur}", more=plugin))
-    found = {result.role: result for result in summary.results if result.defense.name != "none" or result.role != "suite"}
+    found = {
+        result.role: result for result in summary.results if result.defense.name != "none" or result.role != "suite"
+    }
     assert found["prerequisite"].status == "error"
     assert found["oblivious"].status == "error"
     assert "examples of the bare model are missing" in found["oblivious"].reason

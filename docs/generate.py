@@ -1,0 +1,129 @@
+"""Writes docs/reference.md from the code: every key of a suite, every name and parameter.
+
+python docs/generate.py           # write it
+python docs/generate.py --check   # fail where it is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from bench.registry import ALL
+from bench.suites.spec import (
+    AttackSpec,
+    Combination,
+    DatasetSpec,
+    DefenseSpec,
+    ModelSpec,
+    RunOptions,
+    Suite,
+    ThreatModelSpec,
+)
+
+TARGET = Path(__file__).with_name("reference.md")
+SECTIONS: dict[str, type[BaseModel]] = {
+    "the suite": Suite,
+    "dataset": DatasetSpec,
+    "an item of models": ModelSpec,
+    "an item of threat_models": ThreatModelSpec,
+    "an item of attacks": AttackSpec,
+    "an item of defenses": DefenseSpec,
+    "an item of include and exclude": Combination,
+    "run": RunOptions,
+}
+
+
+def kind(annotation: Any) -> str:
+    """A type in the words of YAML."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(kind(arg) for arg in args if arg is not type(None)))
+    if origin in (tuple, list):
+        return f"list of {kind(args[0])}"
+    if origin is dict:
+        return "mapping"
+    if origin is not None and args:
+        return kind(args[0])
+    names = {
+        "str": "text",
+        "int": "integer",
+        "float": "number",
+        "bool": "true or false",
+        "Fraction": "number or fraction",
+    }
+    name = getattr(annotation, "__name__", str(annotation))
+    return names.get(name, "mapping" if isinstance(annotation, type) and issubclass(annotation, BaseModel) else name)
+
+
+def default(field: FieldInfo) -> str:
+    """A default as YAML writes it."""
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None:
+        return "–"
+    if isinstance(value, BaseModel):
+        return "see below"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(getattr(item, 'name', None) or str(item) for item in value)}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value or (repr(value) if value != {} else '{}')}`"
+
+
+def table(model: type[BaseModel]) -> list[str]:
+    """The parameters of one model as a Markdown table."""
+    rows = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        rows.append(
+            f"| `{name}` | {kind(field.annotation)} | {default(field)} | {field.description or ''} |".replace("  ", " ")
+        )
+    return rows
+
+
+def text() -> str:
+    """The whole page."""
+    lines = [
+        "# Reference",
+        "",
+        "Made by `python docs/generate.py` from the code; don't edit.",
+        "",
+        "## Keys of a suite",
+        "",
+    ]
+    for title, model in SECTIONS.items():
+        lines += [f"### {title}", "", *table(model), ""]
+    for name, registry in ALL.items():
+        lines += [f"## {name}", ""]
+        for key, entry in registry.entries().items():
+            lines += [f"### {key}", "", f"{entry.summary[0].upper()}{entry.summary[1:]}."]
+            if entry.norms:
+                lines += ["", f"Norms: {', '.join(entry.norms)}."]
+            if entry.paper:
+                lines += ["", f"Paper: {entry.paper}."]
+            if entry.params is not None and entry.params.model_fields:
+                lines += ["", *table(entry.params)]
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """Writes or checks."""
+    parser = argparse.ArgumentParser(description="Write docs/reference.md from the code.")
+    parser.add_argument("--check", action="store_true", help="fail where the page is out of date")
+    if parser.parse_args().check:
+        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text():
+            sys.exit("docs/reference.md is out of date: python docs/generate.py")
+        return
+    TARGET.write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

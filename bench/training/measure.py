@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench import attacks, registry, threat_models
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.datasets.base import Dataset
+from bench.models.wrapper import CountedModel
 from bench.runner.judge import exact_arithmetic, judge, predict
 from bench.stats import BoolArray
 from bench.suites.naming import with_defaults
@@ -29,21 +29,6 @@ SHARD = 256
 WATCH_STEPS = 10
 """PGD steps of the measurement during the training: a quick look, not a number for a table."""
 BATCH_SIZE = 256
-
-
-class Bare(nn.Module):
-    """A network as attacks see it, without a defense; images in [0, 1] to logits, shape (N, K)."""
-
-    def __init__(self, network: nn.Module, num_classes: int) -> None:
-        super().__init__()
-        self.network, self.num_classes = network, num_classes
-        self.microbatch: int | None = None
-        self.passes = SimpleNamespace(forward=0, backward=0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.network(x)
-        return logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +49,11 @@ class Attacked:
 
 
 def clean(network: nn.Module, images: Dataset, device: torch.device) -> BoolArray:
-    """Which images are classified correctly in float32, shape (N,)."""
+    """Which images are classified correctly in float32, shape (N,); for the network see :func:`attacked`."""
     x, y = images.batch(range(len(images)))
-    with _evaluating(network), exact_arithmetic():
-        predicted = predict(Bare(network, images.num_classes), x.to(device), y.to(device), BATCH_SIZE).predicted
+    model = CountedModel(network, num_classes=images.num_classes)
+    with exact_arithmetic():
+        predicted = predict(model, x.to(device), y.to(device), BATCH_SIZE).predicted
     correct: BoolArray = (predicted == y).numpy()
     return correct
 
@@ -85,7 +71,7 @@ def attacked(
     """Attacks the images that are classified correctly and judges what comes back.
 
     Args:
-        network: the trained network.
+        network: the trained network; it is put into evaluation mode and stays there, without gradients for its weights.
         images: the test images.
         correct: which of them it classifies correctly, shape (N,).
         attack: as in a suite.
@@ -95,9 +81,9 @@ def attacked(
     """
     started = time.perf_counter()
     spec = _resolved(attack)
-    model = Bare(network, images.num_classes)
+    model = CountedModel(network, num_classes=images.num_classes)
     robust = correct.copy()
-    with _evaluating(network), exact_arithmetic():
+    with exact_arithmetic():
         for first in range(0, len(images), SHARD):
             rows = np.arange(first, min(first + SHARD, len(images)))
             rows = rows[correct[rows]]
@@ -115,7 +101,7 @@ def _resolved(attack: AttackSpec) -> AttackSpec:
 
 
 def _unbroken(
-    model: Bare,
+    model: CountedModel,
     images: Dataset,
     rows: np.ndarray[tuple[int], np.dtype[np.int64]],
     spec: AttackSpec,

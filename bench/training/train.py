@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from bench import datasets, registry
-from bench.digests import file_digest
-from bench.errors import ModelError, Problem, SuiteError
+from bench import datasets
+from bench.errors import ModelError
+from bench.models.architectures import building
 from bench.runner import devices
 from bench.store import atomic
 from bench.suites.places import Places
@@ -186,16 +185,11 @@ class _Training:
     def _build(self) -> nn.Module:
         """The network with fresh weights."""
         recipe = self.recipe
-        try:
-            network: nn.Module = registry.architectures.load(recipe.architecture)(**recipe.architecture_args)
-        except (TypeError, ValueError) as error:
-            message = f"{recipe.architecture} can't be built with {recipe.architecture_args}: {error}"
-            raise SuiteError([Problem(message, str(self.path), None, "architecture_args")]) from error
-        return network
+        return building.build(recipe.architecture, recipe.architecture_args, num_classes=self.train_images.num_classes)
 
     def _check_network(self) -> None:
         """Refuses a network that doesn't fit the images before anything is trained."""
-        network, images = self._build().eval(), self.train_images
+        network, images = self._build(), self.train_images
         classes = (images.num_classes, self.test_images.num_classes)
         try:
             with torch.no_grad():
@@ -219,11 +213,10 @@ class _Training:
 
     def _identity(self) -> dict[str, str]:
         """What the weights depend on, so that no checkpoint is taken up by another training."""
-        source = inspect.getsourcefile(inspect.unwrap(registry.architectures.load(self.recipe.architecture)))
         return {
             "recipe": self.recipe.digest(),
             "images": self.train_images.digest,
-            "architecture": file_digest(Path(source)) if source is not None else "",
+            "architecture": building.code_digest(self.recipe.architecture, self.recipe.architecture_args),
         }
 
     def _method(self) -> TrainingMethod:
@@ -249,7 +242,7 @@ class _Training:
         """The card of the weights as they lie on disk."""
         network = self._build()
         network.load_state_dict(safetensors.torch.load_file(self.weights))
-        network.to(self.device).eval()
+        network.to(self.device)
         correct = measure.clean(network, self.test_images, self.device)
         self._tell(facts, f"clean accuracy {correct.mean():.1%} of {len(correct)} test images")
         results = []

@@ -78,7 +78,6 @@ def test_the_robust_images_of_a_linear_model_are_the_known_ones(images: Dataset,
     assert [finished for finished, _ in told] == [256, 300]
     assert told[-1][1] == expected.sum()
     assert result.attack.id == ("pgd-40" if attack.name == "pgd" else "autoattack")
-    assert network.training
 
 
 def test_watch_looks_and_leaves_the_mode(images: Dataset) -> None:

@@ -118,7 +118,8 @@ def _label(axis: Axes, pairs: Sequence[_Pair], numbers: dict[str, str]) -> None:
     places = [labels.Labelled(c.value, w.value, numbers.get(w.row, w.row)) for c, w in pairs]
     across = [(clean.low, worst.value, clean.high, worst.value) for clean, worst in pairs]
     up = [(clean.value, worst.low, clean.value, worst.high) for clean, worst in pairs if worst.sure]
-    labels.place(axis, places, [*across, *up])
+    diagonal = [(at, at, at + 1.0, at + 1.0) for at in range(100)]
+    labels.place(axis, places, [*across, *up, *diagonal])
 
 
 def _columns(names: list[str], lines: int) -> list[list[str]]:

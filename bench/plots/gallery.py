@@ -92,8 +92,8 @@ def _title(axis: Axes, label: str, confidence: float) -> None:
     """The first name of a class (ImageNet gives several), cut where it is longer than the image is wide."""
     name = label.split(",")[0]
     short = name if len(name) <= _NAME else name[: _NAME - 1] + "…"
-    axis.set_title(f"{plain(short)} {100 * confidence:.0f} %", fontsize=7.5)
+    axis.set_title(f"{plain(short)} ({100 * confidence:.0f} %)", fontsize=7.5)
 
 
 def _size(example: Example) -> str:
-    return f"L2 {example.l2:.2f}" if example.norm == "l2" else f"Linf {255 * example.linf:.1f}/255"
+    return f"L2 {example.l2:.2f}" if example.norm == "l2" else f"Linf {example.linf:.3f} ({255 * example.linf:.1f}/255)"

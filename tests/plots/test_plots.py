@@ -217,7 +217,7 @@ def test_the_gallery_shows_broken_samples_of_every_row(tmp_path: Path) -> None:
     assert figure is not None
     assert len(figure.axes) == 18
     assert "perturbation × 10" in texts(figure)
-    assert {"dog 90 %", "cat 70 %", "Linf 8.0/255"} <= {axis.get_title() for axis in figure.axes}
+    assert {"dog (90 %)", "cat (70 %)", "Linf 0.031 (8.0/255)"} <= {axis.get_title() for axis in figure.axes}
     change = figure.axes[1].images[0].get_array()
     assert np.asarray(change)[..., 0].ravel() == pytest.approx(
         np.clip(0.5 + 10 * (shown[0].x_adv - shown[0].x)[0], 0, 1).ravel()

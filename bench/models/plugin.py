@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,4 +74,8 @@ class Plugin:
 
 
 def _version(origin: str) -> str:
-    return f"{origin} {release(origin)}"
+    """Name and version of the package that added the model; the name alone where no package owns the entry point."""
+    try:
+        return f"{origin} {release(origin)}"
+    except PackageNotFoundError:
+        return origin

@@ -35,7 +35,8 @@ _LOADING = (RuntimeError, LookupError, TypeError, AttributeError, ValueError, EO
 class _Listed:
     """A model in one of RobustBench's lists.
 
-    ``files`` are where its weights lie; there are none where timm or torchvision host them.
+    ``files`` are where its weights lie; there are none where timm or torchvision host them. ``note`` says so where
+    RobustBench's own figure is for another preprocessing than its usual one.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class _Listed:
     directory: Path
     files: tuple[Path, ...]
     drive_ids: tuple[str, ...]
+    note: str = ""
 
 
 class Robustbench:
@@ -64,7 +66,7 @@ class Robustbench:
         for path, drive_id in zip(listed.files, listed.drive_ids, strict=True):
             if not path.is_file():
                 _download(listed, path, drive_id, places)
-        return Located(listed.files[0], _files_digest(listed, spec, places), code, published)
+        return Located(listed.files[0], _files_digest(listed, spec, places), code, published, listed.note)
 
     def build(self, spec: ModelSpec, setting: Setting, places: Places, located: Located) -> nn.Module:
         """The network as RobustBench gives it; its normalisation is inside."""
@@ -107,13 +109,21 @@ def _find(spec: ModelSpec, setting: Setting, places: Places) -> _Listed:
         return _Listed(dataset, threat_model, name, directory, (), ())
     if name not in tables[threat_model]:
         raise _unknown(name, dataset, threat_model, tables)
-    drive = tables[threat_model][name]["gdrive_id"]
+    drive, note = tables[threat_model][name]["gdrive_id"], _preprocessing_note(tables[threat_model][name], dataset)
     path = directory / dataset / threat_model / f"{name}.pt"
     if isinstance(drive, list):
         files = tuple(path.with_name(f"{path.name}_m{index}.pt") for index in range(len(drive)))
-        return _Listed(dataset, threat_model, name, directory, files, tuple(drive))
+        return _Listed(dataset, threat_model, name, directory, files, tuple(drive), note)
     hosted = dataset == "imagenet" and "Standard" in name  # RobustBench takes torchvision's weights for these
-    return _Listed(dataset, threat_model, name, directory, () if hosted else (path,), () if hosted else (drive,))
+    return _Listed(dataset, threat_model, name, directory, () if hosted else (path,), () if hosted else (drive,), note)
+
+
+def _preprocessing_note(entry: dict[str, Any], dataset: str) -> str:
+    """What to know where a model isn't evaluated with the images' usual preprocessing."""
+    preprocessing = entry.get("preprocessing")
+    if dataset != "imagenet" or preprocessing in (None, "Res256Crop224"):
+        return ""
+    return f"RobustBench's figure is for preprocessing {preprocessing}"
 
 
 def _hosted_by_timm(name: str, dataset: str, threat_model: str) -> bool:

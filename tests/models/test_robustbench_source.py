@@ -53,6 +53,7 @@ def test_the_local_layout_through_the_real_loader(directory: Path) -> None:
     assert located.path == file
     assert located.weights_digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert located.published == ("cifar10", "Linf", "Wong2020Fast")
+    assert located.note == ""
     model = models.load(robustbench(), CIFAR10, places(directory), device="cpu")
     x = torch.rand(2, 3, 32, 32)
     model.check(x)
@@ -158,6 +159,14 @@ def test_ensembles_are_several_files(tmp_path: Path) -> None:
     files[1].unlink()
     with pytest.raises(ModelUnavailable, match=f"{files[1].name} isn't there"):
         models.locate(robustbench(name), CIFAR10, places(tmp_path))
+
+
+def test_another_preprocessing_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "imagenet" / "Linf").mkdir(parents=True)
+    torch.save({"w": torch.ones(1)}, tmp_path / "imagenet" / "Linf" / "Mo2022When_ViT-B.pt")
+    imagenet = Setting("imagenet", "linf", 1000, (3, 224, 224))
+    located = models.locate(robustbench("Mo2022When_ViT-B"), imagenet, places(tmp_path))
+    assert located.note == "RobustBench's figure is for preprocessing Res224"
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,14 @@ def test_every_model_of_the_zoo(name: str) -> None:
 
 def test_pyautoattacks_resnet_takes_images_without_normalisation(shared: Path) -> None:
     spec = DatasetSpec(name="cifar10", path=str(shared / "cifar10/cifar10_test_0_511.npz"))
-    batch = datasets.load(spec, PLACES).batch(range(512))
+    batch = datasets.load(spec, PLACES).batch(range(128))
     zoo = ModelSpec(id="m", source="zoo", name="pyautoattack_resnet18")
     model = models.load(zoo, CIFAR10, PLACES, device="cpu")
     with torch.no_grad():
         correct = sum(
             int((model(x).argmax(1) == y).sum()) for x, y in zip(batch.x.split(64), batch.y.split(64), strict=True)
         )
-    assert correct == 485
+    assert correct == 122
 
 
 def test_names_and_settings_are_checked() -> None:

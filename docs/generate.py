@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: every key of a suite, every name and parameter.
+"""Writes docs/reference.md from the code: every key of a suite and of a recipe, every name and parameter.
 
 python docs/generate.py           # write it
 python docs/generate.py --check   # fail where it is out of date
@@ -26,6 +26,9 @@ from bench.suites.spec import (
     Suite,
     ThreatModelSpec,
 )
+from bench.training import TABLE as METHODS
+from bench.training.parameters import Augmentation, Evaluation, Optimizer, Schedule
+from bench.training.recipe import Recipe
 
 TARGET = Path(__file__).with_name("reference.md")
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -37,6 +40,14 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "an item of defenses": DefenseSpec,
     "an item of include and exclude": Combination,
     "run": RunOptions,
+}
+RECIPE_SECTIONS: dict[str, type[BaseModel]] = {
+    "the recipe": Recipe,
+    **{f"method: {name}": entry.params for name, entry in METHODS.items() if entry.params is not None},
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "augmentation": Augmentation,
+    "evaluation": Evaluation,
 }
 
 
@@ -99,6 +110,9 @@ def text() -> str:
         "",
     ]
     for title, model in SECTIONS.items():
+        lines += [f"### {title}", "", *table(model), ""]
+    lines += ["## Keys of a recipe", ""]
+    for title, model in RECIPE_SECTIONS.items():
         lines += [f"### {title}", "", *table(model), ""]
     for name, registry in ALL.items():
         lines += [f"## {name}", ""]

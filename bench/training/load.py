@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bench import registry
 from bench.errors import Problem, SuiteError, UnknownNameError
@@ -59,6 +59,7 @@ def _validated(root: Node, path: Path) -> Recipe:
         # The branches of a union have their own places; the method's problems are already found.
         problems += [problem for problem in owned if not (problems and problem.key.partition(".")[0] == "method")]
     problems += _name_problems(plain, sources)
+    problems += _attack_problems(recipe, sources) if recipe is not None else []
     if problems or recipe is None:
         raise SuiteError(in_order(problems, [str(path)]))
     return recipe.model_copy(
@@ -109,6 +110,32 @@ def _name_problems(plain: dict[str, object], sources: Sources) -> list[Problem]:
         except UnknownNameError as error:
             hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
             problems.append(sources.problem(loc, f"unknown {error.kind} {name!r}{hint}", ", ".join(error.known)))
+    return problems
+
+
+def _attack_problems(recipe: Recipe, sources: Sources) -> list[Problem]:
+    """Attacks that couldn't be run when the training is done."""
+    problems: list[Problem] = []
+    norms = dict.fromkeys(threat_model.norm for threat_model in recipe.evaluation.threat_models)
+    for index, attack in enumerate(recipe.evaluation.attacks):
+        loc = ("evaluation", "attacks", index)
+        try:
+            entry = registry.attacks.entry(attack.name)
+        except UnknownNameError as error:
+            hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
+            problems.append(sources.problem(loc, f"unknown attack {attack.name!r}{hint}", ", ".join(error.known)))
+            continue
+        try:
+            if entry.params is not None:
+                entry.params.model_validate(attack.args)
+        except ValidationError as error:
+            model, owner = entry.params or BaseModel, f"the attack {attack.name}"
+            problems += problems_of(error, sources, model=model, base=(*loc, "args"), owner=owner)
+        problems += [
+            sources.problem(loc, f"the attack {attack.name} doesn't work under {norm}", ", ".join(entry.norms))
+            for norm in norms
+            if entry.norms and norm not in entry.norms
+        ]
     return problems
 
 

@@ -12,7 +12,7 @@ from bench.suites.spec import AttackSpec, Eps, ThreatModelSpec
 class RecipePart(BaseModel):
     """Base of everything that a recipe says: immutable, unknown keys refused, booleans only where they are meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

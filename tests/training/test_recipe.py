@@ -89,6 +89,27 @@ def test_a_wrong_override_says_so(mini: Path, override: str, message: str) -> No
     assert any(message in text for text in problems(mini, override))
 
 
+def test_attacks_that_could_not_be_run_after_the_training_are_refused_before_it(written: Callable[[str], Path]) -> None:
+    path = written(
+        SHORT + "evaluation:\n"
+        "  threat_models: ['linf:0.1', 'l1:2']\n"
+        "  attacks:\n"
+        "    - pdg\n"
+        "    - {name: pgd, stesp: 4}\n"
+    )
+    told = problems(path)
+    assert any(
+        text.startswith("recipe.yaml:8: evaluation.attacks.0: unknown attack 'pdg'; did you mean pgd?") for text in told
+    )
+    assert any(text.startswith("recipe.yaml:9: evaluation.attacks.1.stesp: unknown parameter 'stesp'") for text in told)
+    assert any("the attack pgd doesn't work under l1 (accepted: linf, l2)" in text for text in told)
+
+
+def test_numbers_are_finite(written: Callable[[str], Path]) -> None:
+    told = problems(written(SHORT + "optimizer: {name: sgd, lr: .inf}\n"))
+    assert told == ["recipe.yaml:5: optimizer.lr: wrong type, got inf (accepted: a finite number)"]
+
+
 def test_duplicate_keys_are_refused(written: Callable[[str], Path]) -> None:
     assert "the key 'epochs' is there twice" in problems(written(SHORT + "epochs: 3\n"))[0]
 

@@ -15,8 +15,8 @@ PREFIXES = ("timm", "torchvision")
 TABLE: dict[str, Entry] = {
     "mnist_cnn": Entry(
         "bench.models.architectures.mnist_cnn:mnist_cnn",
-        "two 5x5 convolutions with max pooling and two linear layers, for 28x28 grey images (the zoo's)",
-        paper="Madry et al. 2018, arXiv:1706.06083 (the MNIST network, narrower)",
+        "two 4x4 convolutions of stride 2 and two linear layers, for 28x28 grey images (the zoo's)",
+        paper="Wong & Kolter 2018, arXiv:1711.00851 (the small MNIST network)",
     ),
     "wong_kolter": Entry(
         "bench.models.architectures.wong_kolter:wong_kolter",

@@ -80,7 +80,7 @@ def attacked(
         report: called with (images finished, images still robust) after every shard.
     """
     started = time.perf_counter()
-    spec = _resolved(attack)
+    spec = resolved(attack)
     model = CountedModel(network, num_classes=images.num_classes)
     robust = correct.copy()
     with exact_arithmetic():
@@ -93,7 +93,7 @@ def attacked(
     return Attacked(spec, threat_model, robust, time.perf_counter() - started)
 
 
-def _resolved(attack: AttackSpec) -> AttackSpec:
+def resolved(attack: AttackSpec) -> AttackSpec:
     """The attack with every default filled in and an id: ``pgd-40`` where it has steps, else its name."""
     args = with_defaults(registry.attacks.entry(attack.name).params, attack.args)
     named = f"{attack.name}-{args['steps']}" if "steps" in args else attack.name

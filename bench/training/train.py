@@ -112,7 +112,7 @@ def train(
     deadline = time.monotonic() + time_budget if time_budget is not None else None
     path = Path(recipe_path)
     recipe = load(path, overrides=overrides)
-    with loop.cpu_threads(recipe.threads), torch.random.fork_rng():
+    with loop.cpu_threads(recipe.threads), torch.random.fork_rng(devices=[]):
         return _Training(
             recipe,
             path=path,
@@ -248,7 +248,7 @@ class _Training:
         results = []
         for threat_model in self.recipe.evaluation.threat_models:
             for attack in self.recipe.evaluation.attacks:
-                place = f"{attack.name} under {threat_model.label}"
+                place = f"{measure.resolved(attack).id} under {threat_model.label}"
 
                 def tell(finished: int, robust: int, place: str = place) -> None:
                     self._tell(facts, f"{place}: {robust} of {finished} test images robust")

@@ -51,7 +51,7 @@ def test_a_recipe_becomes_weights_and_a_card(mini: Path, tmp_path: Path) -> None
     assert [(line.epoch, line.epochs) for line in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert epochs[0].text.startswith("epoch 1/3  loss ")
     assert all(line.clean_accuracy is not None and line.robust_accuracy is not None for line in epochs)
-    assert lines[-1].text.startswith("pgd under Linf 0.1: ")
+    assert lines[-1].text.startswith("pgd-5 under Linf 0.1: ")
 
 
 def test_the_numbers_of_the_card_are_those_of_the_weights(mini: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
     ├── UnknownNameError      a name that no table knows; carries the nearest known ones
     ├── PluginError           a plugin that may not run, or that doesn't do what it says
     ├── DatasetError          images or labels that are missing, damaged or of the wrong shape or range
+    │   └── DatasetUnavailable   images that can't be had here (no network, no such file)
     ├── ModelError            a model that can't be loaded, or whose outputs aren't logits of the right shape
     │   ├── ModelUnavailable  weights that can't be had here (no network, no such file)
     │   └── UnsafeWeights     weights that would have to be unpickled
@@ -77,6 +78,10 @@ class PluginError(BenchError):
 
 class DatasetError(BenchError):
     """Images or labels that are missing, damaged, or of the wrong shape or range."""
+
+
+class DatasetUnavailable(DatasetError):  # noqa: N818
+    """Images that can't be had here: no network, no such file."""
 
 
 class ModelError(BenchError):

@@ -88,8 +88,8 @@ class _Search:
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
         self.iteration = torch.zeros(n, dtype=torch.int64, device=device)
         self.restart = torch.zeros(n, dtype=torch.int64, device=device)
-        self.forwards = torch.zeros(n, dtype=torch.float64, device=device)
-        self.backwards = torch.zeros(n, dtype=torch.float64, device=device)
+        self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
+        self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.waiting = list(range(n))
         self.active = torch.zeros(0, dtype=torch.int64, device=device)
 
@@ -107,8 +107,9 @@ class _Search:
                 self._shrink()
                 continue
             self._advance(evaluated)
-        steps = self.restart * self.attack.steps + self.iteration
-        return AttackResult(self.best, steps.cpu(), self.forwards.cpu(), self.backwards.cpu(), [""] * len(self.samples))
+        steps = (self.restart * self.attack.steps + self.iteration).cpu()
+        forwards, backwards = self.forwards.cpu().double(), self.backwards.cpu().double()
+        return AttackResult(self.best, steps, forwards, backwards, [""] * len(self.samples))
 
     def _refill(self) -> None:
         free = self.batch_size - len(self.active)

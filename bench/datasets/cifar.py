@@ -20,7 +20,7 @@ from bench.datasets.npz import Arrays, array_source
 from bench.datasets.parameters import KnownParameters
 from bench.datasets.source import Source
 from bench.digests import file_digest, value_digest
-from bench.errors import DatasetError
+from bench.errors import DatasetError, DatasetUnavailable
 from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec
 
@@ -82,11 +82,11 @@ def _downloaded(cifar: _Cifar, spec: DatasetSpec, places: Places) -> Source:
     """torchvision's download into the data directory."""
     hint = f"give path: {cifar.known.forms}; or put {cifar.folder} into {places.data_dir} (BENCH_DATA_DIR)"
     if not places.download:
-        raise DatasetError(f"{spec.name}: not in {places.data_dir}, and downloads are off; {hint}")
+        raise DatasetUnavailable(f"{spec.name}: not in {places.data_dir}, and downloads are off; {hint}")
     try:
         return _read(cifar, spec, places.data_dir, download=True)
     except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError) as error:
-        raise DatasetError(
+        raise DatasetUnavailable(
             f"{spec.name}: not in {places.data_dir}, and the download failed: {error}; {hint}"
         ) from error
 

@@ -16,7 +16,7 @@ from bench.datasets.parameters import ImagenetParameters
 from bench.datasets.pixels import stack_images
 from bench.datasets.source import Images, Positions, Source
 from bench.digests import listing_digest, value_digest
-from bench.errors import DatasetError
+from bench.errors import DatasetError, DatasetUnavailable
 from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec
 
@@ -59,7 +59,7 @@ def _validation_folder(spec: DatasetSpec, places: Places) -> Path:
             break
     else:
         place = f"path: {given}" if spec.path is not None else f"{given} (BENCH_DATA_DIR)"
-        raise DatasetError(
+        raise DatasetUnavailable(
             f"imagenet: {place}: no such directory; ImageNet can't be downloaded, its licence asks every user to agree"
             f" (accepted: {_FORMS})"
         )

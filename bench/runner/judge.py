@@ -83,10 +83,11 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
     if not torch.isfinite(values).all():
         place = int((~torch.isfinite(values).all(1)).nonzero()[0])
         raise AttackError(f"the model gave logits that aren't finite (image {place} of this shard)")
-    probabilities = values.double().softmax(1)
+    below = -margin(values, y).cpu()
+    values = values.cpu().double()
     predicted = values.argmax(1)
-    confidence = probabilities.gather(1, predicted[:, None]).squeeze(1).float()
-    return Prediction(predicted.cpu(), -margin(values, y).cpu(), confidence.cpu())
+    confidence = values.softmax(1).gather(1, predicted[:, None]).squeeze(1).float()
+    return Prediction(predicted, below, confidence)
 
 
 def judge(

@@ -35,7 +35,8 @@ class L2(ThreatModel):
         direction = torch.randn(shape, generator=generator)
         radius = self.radius * torch.rand((), generator=generator).item() ** (1 / direction.numel())
         length: Tensor = torch.linalg.vector_norm(direction).clamp_min(_TINY)
-        return direction * (radius / length)
+        start: Tensor = direction * (radius / length)
+        return start
 
     def ascend(self, gradient: Tensor) -> Tensor:
         """The gradient at unit length, scaled by its largest entry first so that a tiny one counts; zero stays zero."""

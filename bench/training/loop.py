@@ -117,7 +117,7 @@ def fit(
         StoreError: if the state can't be saved.
         Interrupted: at the deadline.
     """
-    batches = math.ceil(len(images) / recipe.batch_size)
+    batches = _batches(len(images), recipe.batch_size)
     total = recipe.epochs * batches
     seeds = Seeds(recipe.seed)
     clock = _Clock(state, saving)
@@ -138,6 +138,11 @@ def fit(
             state.epoch, state.step, state.tally = state.epoch + 1, 0, _empty(device)
             clock.tick(state, last=state.epoch == recipe.epochs)
             report(ended)
+
+
+def _batches(images: int, batch_size: int) -> int:
+    """Steps of an epoch; a single image that is left over is left out, as batch norm can't train on one."""
+    return max(1, math.ceil(images / batch_size) - (images % batch_size == 1))
 
 
 def _step(

@@ -147,6 +147,24 @@ def test_at_the_deadline_it_stops_saved_and_goes_on_to_the_same_bits(
     assert same(loop.kept(whole), loop.kept(fit(recipe, images, tmp_path / "late", resume=True)))
 
 
+def test_a_single_image_left_over_is_left_out(recipe: Recipe, images: Dataset, tmp_path: Path) -> None:
+    seen: list[float] = []
+    short = recipe.model_copy(update={"epochs": 1, "batch_size": 33})
+    assert isinstance(short.method, PGDParams)
+    state = loop.fresh(short, build, CPU)
+    saving = Saving(tmp_path / "c", IDENTITY)
+    loop.fit(
+        short,
+        state,
+        images,
+        PGD(short.method),
+        device=CPU,
+        saving=saving,
+        report=lambda end: seen.append(end.accuracy * 99),
+    )
+    assert seen[0] == pytest.approx(round(seen[0]))
+
+
 def test_threads_are_set_and_put_back() -> None:
     before = torch.get_num_threads()
     with loop.cpu_threads(before + 1):

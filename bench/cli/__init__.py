@@ -6,11 +6,30 @@ Exit codes: 0 all cells done · 1 a fault of bench itself · 2 the user's input 
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+
+from bench.cli.stopping import MESSAGE, stop
 
 
 def main() -> None:
     """Runs the command line and exits."""
+    signal.signal(signal.SIGTERM, stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that doesn't know "≤" gets a "?" for it, not a traceback.
+            stream.reconfigure(errors="replace")
+    try:
+        _run()
+    except KeyboardInterrupt:
+        print(f"bench: {MESSAGE}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def _run() -> None:
     from bench.cli.app import app
     from bench.errors import BenchError
 
@@ -20,5 +39,3 @@ def main() -> None:
         sys.stdout.flush()
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(141)

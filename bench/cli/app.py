@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from bench.cli import doctor, list_names, plan, report, run, schema, show, train, validate
+from bench.cli.stopping import stoppable
 
 EXIT_CODES = (
     "Exit codes: 0 all cells done; 2 the input can't work; 3 some cells are errors; 4 some models were unavailable; "
@@ -22,15 +23,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("run", epilog=EXIT_CODES)(run.run)
-app.command("validate")(validate.validate)
-app.command("plan")(plan.plan)
-app.command("list")(list_names.list_names)
-app.command("show")(show.show)
-app.command("report")(report.report)
-app.command("train")(train.train)
-app.command("schema")(schema.schema)
-app.command("doctor")(doctor.doctor)
+app.command("run", epilog=EXIT_CODES)(stoppable(run.run))
+app.command("validate")(stoppable(validate.validate))
+app.command("plan")(stoppable(plan.plan))
+app.command("list")(stoppable(list_names.list_names))
+app.command("show")(stoppable(show.show))
+app.command("report")(stoppable(report.report))
+app.command("train")(stoppable(train.train))
+app.command("schema")(stoppable(schema.schema))
+app.command("doctor")(stoppable(doctor.doctor))
 
 
 @app.callback(invoke_without_command=True)

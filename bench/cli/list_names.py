@@ -13,32 +13,28 @@ def list_names(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS) + ".", metavar="KIND")],
 ) -> None:
     """List the known models, attacks, defenses, datasets, metrics or architectures, with their parameters."""
+    import difflib
     import shutil
     import textwrap
 
+    from bench.cli.parameters import defaults
     from bench.errors import UnknownNameError
     from bench.registry import ALL
 
     if kind not in KINDS:
-        raise UnknownNameError("kind of thing", kind, [], KINDS)
+        raise UnknownNameError("kind of thing", kind, difflib.get_close_matches(kind, KINDS), KINDS)
     width = shutil.get_terminal_size((100, 40)).columns
+
+    def tell(text: str, first: str = "") -> None:
+        print(textwrap.fill(text, max(width, 40), initial_indent=first, subsequent_indent="    "))
+
     for name, entry in ALL[kind].entries().items():
         norms = f" [{', '.join(entry.norms)}]" if entry.norms else ""
-        print(textwrap.fill(f"{name}{norms}: {entry.summary}", width, subsequent_indent="    "))
-        parameters = (
-            []
-            if entry.params is None
-            else [f"{key}={field.default}" for key, field in entry.params.model_fields.items()]
-        )
+        tell(f"{name}{norms}: {entry.summary}")
+        parameters = [f"{key}={default}" for key, default in defaults(entry).items()]
         if parameters:
-            print(textwrap.fill(", ".join(parameters), width, initial_indent="    ", subsequent_indent="    "))
+            tell(", ".join(parameters), "    ")
+        for inner, facts in entry.facts.get("models", {}).items():
+            tell(f"{name}:{inner}: {facts.get('summary', '')}", "    ")
     if kind == "models":
-        _more_models()
-
-
-def _more_models() -> None:
-    """The names inside the sources that bench knows without the network."""
-    from bench.models import zoo
-
-    print("zoo: " + ", ".join(zoo.names()))
-    print("robustbench: any entry of its leaderboards, such as robustbench:Wong2020Fast; timm: any of timm's models")
+        tell("robustbench: any entry of its leaderboards, such as robustbench:Wong2020Fast; timm: any of timm's models")

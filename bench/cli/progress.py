@@ -91,7 +91,7 @@ class Plain(_Counted):
     def begin(self, cells: int, done: int, samples: int) -> None:
         """Says what lies ahead."""
         super().begin(cells, done, samples)
-        self._line(f"{cells} cells, {done} of them done already; {samples} sample evaluations ahead")
+        self._line(f"{cells} cell{'' if cells == 1 else 's'}, {done} done already; {samples} sample evaluations ahead")
 
     def cell_started(self, cell: Cell, number: int, pending: int) -> None:
         """Remembers when."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ import typer
 from bench.cli import options
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from bench.runner.run import RunSummary
 
 
@@ -35,28 +32,27 @@ def run(
     Running the same command again resumes: finished cells stay, failed and unavailable ones are tried again, and only
     what is missing is computed.
     """
+    import sys
+
     from bench.cli.progress import make_progress
-    from bench.errors import Interrupted
+    from bench.errors import BenchError, Interrupted
     from bench.runner.options import RunSettings
     from bench.runner.run import run_suite
 
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
     settings = RunSettings(results, run_name, device, batch_size, places, yes)
-    signal.signal(signal.SIGTERM, stop)
     progress = make_progress()
     try:
         summary = run_suite(loaded, settings, progress)
     except Interrupted as error:
-        _draw(settings.directory(loaded.suite.name))
+        try:
+            _draw(settings.directory(loaded.suite.name))
+        except BenchError as problem:  # that it was stopped says more than that there is no table yet
+            print(f"bench: {problem}", file=sys.stderr)
         raise Interrupted(f"{error}; run the same command again to resume") from error
     _draw(summary.directory)
     _close(summary)
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """A polite kill stops like Ctrl-C: what is finished stays."""
-    raise KeyboardInterrupt
 
 
 def _draw(directory: Path) -> None:
@@ -67,8 +63,6 @@ def _draw(directory: Path) -> None:
     from bench.store.run_directory import RunDirectory
 
     run = RunDirectory(directory)
-    if not run.read_cells():
-        return
     leaderboard.write(run)
     plots.write(run)
     print()

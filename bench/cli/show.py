@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from bench.registry import Entry
 
 
 def show(
@@ -16,20 +20,41 @@ def show(
     from bench.errors import UnknownNameError
     from bench.registry import ALL
 
-    found = [(kind, registry.entry(name)) for kind, registry in ALL.items() if name in registry.entries()]
-    if not found:
-        known = sorted({known for registry in ALL.values() for known in registry.entries()})
-        raise UnknownNameError("name", name, difflib.get_close_matches(name, known, n=3), known)
-    for kind, entry in found:
-        print(f"{name} ({kind.removesuffix('s')}, from {entry.origin}): {entry.summary}")
-        if entry.norms:
-            print(f"  norms: {', '.join(entry.norms)}")
-        for key, value in entry.facts.items():
-            print(f"  {key}: {', '.join(map(str, value)) if isinstance(value, tuple | list) else value}")
-        if entry.paper:
-            print(f"  paper: {entry.paper}")
-        if entry.params is not None and entry.params.model_fields:
-            print("  parameters:")
-            for key, field in entry.params.model_fields.items():
-                kind_of = str(field.annotation).replace("typing.", "").replace("<class '", "").replace("'>", "")
-                print(f"    {key}: {kind_of} = {field.default}  {field.description or ''}")
+    things = [line for kind, table in ALL.items() if name in table.entries() for line in _thing(name, kind)]
+    things += [line for known, lines in _inner() if name in (known, known.partition(":")[2]) for line in lines]
+    if not things:
+        names = sorted({known for table in ALL.values() for known in table.entries()} | {one for one, _ in _inner()})
+        raise UnknownNameError("name", name, difflib.get_close_matches(name, names, n=3), names)
+    print("\n".join(things))
+
+
+def _thing(name: str, kind: str) -> Iterator[str]:
+    """The lines of one name of a table."""
+    from bench.cli.parameters import described, written
+    from bench.registry import ALL
+
+    entry = ALL[kind].entry(name)
+    noun = "source of models" if kind == "models" else kind.removesuffix("s")
+    yield f"{name} ({noun}, from {entry.origin}): {entry.summary}"
+    if entry.norms:
+        yield f"  norms: {', '.join(entry.norms)}"
+    for key, value in entry.facts.items():
+        yield f"  {key}: {', '.join(value) if key == 'models' else written(value)}"
+    if entry.paper:
+        yield f"  paper: {entry.paper}"
+    parameters = described(entry)
+    if parameters:
+        yield "  parameters:"
+        yield from (f"    {line}" for line in parameters)
+
+
+def _inner() -> Iterator[tuple[str, list[str]]]:
+    """The models that a source lists by name, as ``source:name``."""
+    from bench.cli.parameters import written
+    from bench.registry import models
+
+    sources: dict[str, Entry] = models.entries()
+    for source, entry in sources.items():
+        for name, facts in entry.facts.get("models", {}).items():
+            rest = [f"  {key}: {written(value)}" for key, value in facts.items() if key != "summary"]
+            yield f"{source}:{name}", [f"{source}:{name} (model): {facts.get('summary', '')}", *rest]

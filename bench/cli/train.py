@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.run import stop
 
 
 def train(
@@ -25,7 +24,6 @@ def train(
 
     A training that was stopped or killed goes on where it was when it is started again, to the same weights.
     """
-    import signal
     import sys
 
     from bench.errors import Interrupted
@@ -36,7 +34,6 @@ def train(
         print(line.text, file=sys.stderr, flush=True)
 
     places = options.places(None, data_dir, False, None, False)
-    signal.signal(signal.SIGTERM, stop)
     try:
         result = run_training(
             recipe,

@@ -34,7 +34,8 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
     plugins = [attack_names.entry(cell.attack.name).digest]
     found: dict[str, Any] = {
         "dataset": dataset_digest,
-        "weights": located.weights_digest if located else UNAVAILABLE,
+        # Weights that aren't here have no digest: without its name, two such models would be one.
+        "weights": located.weights_digest if located else f"{UNAVAILABLE}: {cell.model.id}",
         "architecture": located.architecture_digest if located else UNAVAILABLE,
         "model": cell.model.model_dump(
             mode="json", include={"source", "name", "key", "architecture", "architecture_args", "mean", "std", "args"}

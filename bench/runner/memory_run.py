@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from bench.models.wrapper import CountedModel
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bench.datasets.base import Dataset
 from bench.errors import DatasetError, SuiteError, UnknownNameError
+from bench.models.wrapper import CountedModel
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.worker import Worker

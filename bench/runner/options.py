@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.suites.places import Places
+from bench.suites.short_forms import identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,9 @@ class RunSettings:
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         places: directories of models and data, and permissions.
         yes: consent to saving more than two gigabytes of examples.
+
+    Raises:
+        BenchError: where the name of the run couldn't be that of one directory.
     """
 
     results: Path = Path("results")
@@ -27,6 +32,12 @@ class RunSettings:
     batch_size: int | None = None
     places: Places = field(default_factory=Places)
     yes: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            identifier(self.run)
+        except ValueError as error:  # a path could lead into the run of another suite
+            raise BenchError(f"--run: {error}") from error
 
     def directory(self, suite: str) -> Path:
         """``results/<suite>/<run>``."""

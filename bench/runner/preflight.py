@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from bench.errors import BenchError, ModelUnavailable, PluginError, Problem, Sui
 from bench.models.base import Located, Setting
 from bench.runner.facts import facts
 from bench.runner.worker import Worker
+from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
 from bench.suites.check import check
 from bench.suites.expand import expand, is_read
@@ -20,6 +21,10 @@ from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
 from bench.suites.places import Places
 from bench.suites.spec import ModelSpec, Suite
+
+
+DOWNLOADED = ("robustbench", "timm")
+"""Sources that download what they don't find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,13 @@ def load_plugins(loaded: LoadedSuite, places: Places) -> None:
         registry.load_plugin(path)
 
 
-def preflight(loaded: LoadedSuite, places: Places) -> Plan:
+def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] = lambda text: None) -> Plan:
     """Checks the suite against tables, data and weights, and gives every cell its id.
+
+    Args:
+        loaded: the suite.
+        places: directories and permissions.
+        note: told of what may take long, because it may have to be downloaded.
 
     Raises:
         SuiteError: with everything in the suite that can't work.
@@ -89,9 +99,33 @@ def preflight(loaded: LoadedSuite, places: Places) -> Plan:
     found: dict[str, _Found] = {}
     for cell in cells:
         if cell.model.id not in found:
+            if cell.model.source in DOWNLOADED:
+                note(f"looking for the weights of {cell.model.source}:{cell.model.name}")
             found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
     planned = tuple(_planned(cell, cells, dataset, found[cell.model.id], suite) for cell in cells)
+    _refuse_twins(planned, suite, loaded)
     return Plan(suite, dataset, planned)
+
+
+def _refuse_twins(planned: Sequence[PlannedCell], suite: Suite, loaded: LoadedSuite) -> None:
+    """Two models that are one (a copied file of weights) would share their cells, and one row would be missing."""
+    first: dict[str, Cell] = {}
+    twins: dict[str, str] = {}
+    for one in planned:
+        other = first.setdefault(hash_of(one.id), one.cell)
+        if other is not one.cell:
+            twins.setdefault(one.cell.model.id, other.model.id)
+    number = {model.id: index for index, model in enumerate(suite.models)}
+    problems = [
+        loaded.sources.problem(
+            ("models", number[model]),
+            f"the model {model} is the model {other} again: the same weights, architecture and preprocessing",
+            "each model once",
+        )
+        for model, other in twins.items()
+    ]
+    if problems:
+        raise SuiteError(problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,13 +69,13 @@ class RunDirectory:
         """Writes ``cells/<cell>.json``, in place of an older record of the same cell."""
         path = self.path / "cells" / f"{result.cell}.json"
         write_text(path, result.model_dump_json(indent=1) + "\n")
-        for older in (self.path / "cells").glob(f"*-{_hash(result.cell)}.json"):
+        for older in (self.path / "cells").glob(f"*-{hash_of(result.cell)}.json"):
             if older != path:
                 older.unlink()
 
     def read_cell(self, cell: str) -> CellResult | None:
         """The record of one cell, or ``None`` where it isn't finished."""
-        found = sorted((self.path / "cells").glob(f"*-{_hash(cell)}.json"))
+        found = sorted((self.path / "cells").glob(f"*-{hash_of(cell)}.json"))
         return self._read(found[0], CellResult) if found else None
 
     def read_cells(self) -> list[CellResult]:
@@ -153,7 +153,7 @@ class RunDirectory:
 
     def _directory(self, kind: str, cell: str) -> Path:
         """Where a cell's parts lie: an existing directory with its hash, whatever its readable prefix."""
-        found = sorted((self.path / kind).glob(f"*-{_hash(cell)}"))
+        found = sorted((self.path / kind).glob(f"*-{hash_of(cell)}"))
         return found[0] if found else self.path / kind / cell
 
     # -- the directory itself --------------------------------------------------------------------------------------
@@ -215,7 +215,8 @@ def _version(text: str) -> int | None:
         return None
 
 
-def _hash(cell: str) -> str:
+def hash_of(cell: str) -> str:
+    """The part of a cell's id that tells what was evaluated; what stands before it is for people."""
     return cell.rsplit("-", 1)[-1]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import BenchError, ConsentError, Interrupted, StoreError, WriteError
+from bench.errors import BenchError, ConsentError, Interrupted, SchemaError, StoreError, WriteError
 from bench.runner import aggregate
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
@@ -57,13 +57,15 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
     Raises:
         SuiteError: where the suite can't work.
         DatasetError: where the images can't be had.
-        StoreError: where the results can't be written; what was finished is saved.
+        WriteError: where the results can't be written; what was finished is saved.
+        SchemaError: where a newer bench has written into the run.
+        StoreError: where another process is writing into it.
         ConsentError: where more than two gigabytes of examples would be saved without consent.
         Interrupted: on Ctrl-C; what was finished is saved.
     """
     settings, progress = settings or RunSettings(), progress or Silent()
     device = choose(settings.device)
-    plan = preflight(loaded, settings.places)
+    plan = preflight(loaded, settings.places, progress.note)
     directory = RunDirectory(settings.directory(plan.suite.name))
     size = examples_bytes(plan)
     if size > CONSENT_BYTES and not settings.yes:
@@ -130,9 +132,10 @@ class _Run:
     def all_cells(self) -> RunSummary:
         """Every cell of the suite, in its order."""
         started = now()
+        self._refuse_newer()
+        pending = {planned.id: self._pending(planned) for planned in self.plan.cells}
         self._write_run(started, None)
         self._write_gallery()
-        pending = {planned.id: self._pending(planned) for planned in self.plan.cells}
         samples = sum(len(shard.members) for shards in pending.values() for shard in shards)
         done = sum(not shards for shards in pending.values())
         self.progress.begin(len(self.plan.cells), done, samples)
@@ -144,11 +147,25 @@ class _Run:
         self._write_run(started, now())
         return RunSummary(self.directory.path, tuple(results))
 
+    def _refuse_newer(self) -> None:
+        """Records of a newer bench are left as they are; damaged ones are written anew."""
+        if (self.directory.path / "run.json").exists():
+            try:
+                self.directory.read_run()
+            except SchemaError:
+                raise
+            except StoreError as error:
+                self.progress.note(f"{_reason(error)}; it is written anew")
+        for planned in self.plan.cells:
+            self._old(planned)
+
     def _pending(self, planned: PlannedCell) -> list[Shard]:
         if planned.unavailable or planned.broken:
             return []
         try:
             return pending_shards(self.plan, planned, self.directory)
+        except SchemaError:
+            raise
         except StoreError:
             return [Shard(planned.cell, planned.id, 0, tuple(range(len(self.plan.dataset))), planned.keep)]
 
@@ -165,7 +182,7 @@ class _Run:
             pending_shards(self.plan, planned, self.directory)
             for shard in shards:
                 self._shard(planned, shard)
-        except WriteError:
+        except (WriteError, SchemaError):
             raise
         except Exception as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
             return self._failed(planned, "error", _reason(error), traceback.format_exc())
@@ -216,8 +233,11 @@ class _Run:
         return result
 
     def _old(self, planned: PlannedCell) -> CellResult | None:
+        """The record of an earlier run; ``None`` where there is none, or it is damaged."""
         try:
             return self.directory.read_cell(planned.id)
+        except SchemaError:
+            raise
         except StoreError:
             return None
 

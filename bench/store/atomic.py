@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import WriteError
@@ -24,6 +25,15 @@ def explain(error: OSError, path: Path) -> WriteError:
     return WriteError(f"{path}: can't write: {reason} (everything finished before is saved)")
 
 
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns a failure of the storage inside into :class:`bench.errors.WriteError`."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path) from error
+
+
 def write(path: Path, fill: Callable[[Path], None]) -> None:
     """Writes a file through a temporary name beside it, flushed to disk before it gets its own.
 
@@ -35,18 +45,17 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
         WriteError: where the disk is full, read-only or not writable; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(temporary)
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explain(error, path) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fill(temporary)
+            _flush(temporary)
+            os.replace(temporary, path)
+            _flush(path.parent)
+        except BaseException:
+            with suppress(OSError):  # the first failure is the one to tell of
+                temporary.unlink()
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -68,6 +68,16 @@ class Part(NamedTuple):
     reports: tuple[ShardReport, ...]
 
 
+def check_version(version: int, path: Path) -> None:
+    """Refuses what a newer bench wrote: its fields may mean something else.
+
+    Raises:
+        SchemaError: naming the file and both versions.
+    """
+    if version > SCHEMA_VERSION:
+        raise SchemaError(f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION})")
+
+
 def schema() -> pa.Schema:
     """The columns of a part, in the order of :class:`SampleRecord`."""
     import pyarrow as pa
@@ -101,9 +111,7 @@ def read_rows(path: Path) -> Part:
     try:
         table = pq.ParquetFile(path).read()
         metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-        version = int(metadata["schema_version"])
-        if version > SCHEMA_VERSION:
-            raise SchemaError(f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION})")
+        check_version(int(metadata["schema_version"]), path)
         reports = tuple(ShardReport.model_validate(report) for report in metadata["reports"])
         rows = table.select(list(SampleRecord._fields)).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError, ValidationError) as error:
@@ -130,12 +138,15 @@ def read_examples(path: Path) -> Examples:
 
     Raises:
         StoreError: where the file is damaged.
+        SchemaError: where a newer bench wrote it.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            sample_ids = tuple(json.loads((file.metadata() or {})["sample_ids"]))
+            metadata = file.metadata() or {}
+            check_version(int(metadata["schema_version"]), path)
+            sample_ids = tuple(json.loads(metadata["sample_ids"]))
             images = file.get_tensor("x_adv")
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise StoreError(

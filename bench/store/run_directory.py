@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import SchemaError, StoreError
+from bench.errors import StoreError
 from bench.store import parts
-from bench.store.atomic import explain, write_text
-from bench.store.records import SCHEMA_VERSION, CellResult, RunRecord, SampleRecord
+from bench.store.atomic import explained, write_text
+from bench.store.records import CellResult, RunRecord, SampleRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,8 @@ class RunDirectory:
         write_text(path, result.model_dump_json(indent=1) + "\n")
         for older in (self.path / "cells").glob(f"*-{hash_of(result.cell)}.json"):
             if older != path:
-                older.unlink()
+                with explained(older):
+                    older.unlink(missing_ok=True)
 
     def read_cell(self, cell: str) -> CellResult | None:
         """The record of one cell, or ``None`` where it isn't finished."""
@@ -103,6 +104,11 @@ class RunDirectory:
         if not read:
             return pd.DataFrame(columns=list(SampleRecord._fields)), reports
         rows = pd.concat([part.rows for part in read], ignore_index=True)
+        strange = ~rows["cell"].str.endswith(f"-{hash_of(cell)}")
+        if strange.any():
+            raise StoreError(
+                f"{directory}: rows of another cell ({rows['cell'][strange].iloc[0]}); delete the part that was copied there"
+            )
         if rows["sample_id"].duplicated().any():
             raise StoreError(f"{directory}: a sample has two rows; delete the part that was copied there")
         return rows.sort_values("position", ignore_index=True), reports
@@ -163,14 +169,13 @@ class RunDirectory:
         """Keeps a second process from writing into the same run, and clears what a killed one left half-written.
 
         Raises:
-            StoreError: where another process writes there, or the directory can't be written.
+            StoreError: where another process writes there.
+        WriteError: where the directory can't be written.
         """
         path = self.path / ".lock"
-        try:
+        with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise explain(error, self.path) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,10 +184,11 @@ class RunDirectory:
                 raise StoreError(
                     f"{self.path}: another bench process (pid {other}) is writing into this run; wait or use --run NAME"
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            for stale in self.path.rglob(".*.tmp"):
-                stale.unlink(missing_ok=True)
+            with explained(self.path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                for stale in self.path.rglob(".*.tmp"):
+                    stale.unlink(missing_ok=True)
             yield
         finally:
             os.close(descriptor)
@@ -193,14 +199,12 @@ class RunDirectory:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"{path}: can't read: {error}") from error
+        version = _version(text)
+        if version is not None:
+            parts.check_version(version, path)
         try:
             return kind.model_validate_json(text)
         except ValidationError as error:
-            version = _version(text)
-            if version is not None and version > SCHEMA_VERSION:
-                raise SchemaError(
-                    f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION})"
-                ) from error
             raise StoreError(f"{path}: damaged: {error}") from error
 
 

@@ -68,11 +68,12 @@ class Registry(Generic[T]):
     def entries(self) -> dict[str, Entry]:
         """Every known name with its line, in the order of the table."""
         if self._table is None:
-            self._table = dict(importlib.import_module(self.package).TABLE)
+            table = dict(importlib.import_module(self.package).TABLE)
             for point in metadata.entry_points(group=self.package):
-                if point.name not in self._table:
+                if point.name not in table:
                     origin = point.dist.name if point.dist is not None else "entry point"
-                    self._table[point.name] = self._describe(point.load(), point.value, origin=origin)
+                    table[point.name] = self._describe(_loaded(point, origin), point.value, origin=origin)
+            self._table = table
         return self._table
 
     def entry(self, name: str) -> Entry:
@@ -130,6 +131,17 @@ class Registry(Generic[T]):
         return Entry(target, summary, params, norms, str(getattr(thing, "paper", "")), facts, origin, digest)
 
 
+def _loaded(point: metadata.EntryPoint, origin: str) -> Any:  # Any: whatever a third party offers
+    """What an installed package offers."""
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{origin}: the {point.group} {point.name!r} ({point.value}) can't be loaded: {type(error).__name__}: {error}; "
+            "mend or uninstall the package"
+        ) from error
+
+
 attacks: Registry[Any] = Registry("attack", "bench.attacks")
 defenses: Registry[Any] = Registry("defense", "bench.defenses")
 models: Registry[Any] = Registry("model", "bench.models")
@@ -178,7 +190,7 @@ def load_plugin(path: Path) -> str:
             spec.loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
-            if isinstance(error, Exception) and not isinstance(error, BenchError):
+            if isinstance(error, Exception | SystemExit) and not isinstance(error, BenchError):
                 raise PluginError(f"{path}: the plugin raised {type(error).__name__}: {error}") from error
             raise
     module = sys.modules[name]

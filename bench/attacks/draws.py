@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,13 +58,15 @@ class Draws:
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Seeds the global generators of torch and numpy for a library, and puts them back afterwards."""
+    """Seeds the global generators of torch, numpy and Python, for libraries; puts them back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    state = np.random.get_state()
+    state, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         np.random.seed(seed)
+        random.seed(seed)
         try:
             yield
         finally:
             np.random.set_state(state)
+            random.setstate(python)

@@ -22,7 +22,7 @@ class _StraightThrough(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, purifier: Purifier) -> Tensor:  # Any: torch's context has no type
         ctx.save_for_backward(x)
         ctx.purifier = purifier
-        return purifier.purify(x.detach())
+        return purifier.purify(x.detach().clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # Any: torch's context has no type
@@ -77,7 +77,7 @@ class DefendedModel(nn.Module):
         if not isinstance(self.defense, Purifier):
             raise TypeError("checked in the constructor")
         if self.defense.differentiable or not (torch.is_grad_enabled() and x.requires_grad):
-            purified = self.defense.purify(x)
+            purified = self.defense.purify(x.clone())  # one that works in place must not change the clean images
         else:
             purified = _StraightThrough.apply(x, self.defense)  # type: ignore[no-untyped-call]
         if purified.shape != x.shape:

@@ -68,7 +68,7 @@ def _one(rows: pd.DataFrame, name: str, norm: str) -> Estimate:
     registry.metrics.entry(name)  # an unknown name is the suite's mistake, not the metric's
     try:
         metric: Metric = registry.metrics.load(name)
-        estimate = metric(rows, norm=norm)
+        estimate = metric(rows.copy(), norm=norm)  # what one metric changes must not reach the next
     except Exception as error:
         raise MetricError(f"metric {name}: {type(error).__name__}: {error}") from error
     if not isinstance(estimate, Estimate):

@@ -155,6 +155,8 @@ class CountedModel(nn.Module):
         """What the network gives for normalised images."""
         if self.mean is not None and self.std is not None:
             x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        else:
+            x = x.clone()  # a network that normalises in place would change the clean images
         logits = self.module(x)
         if not isinstance(logits, Tensor):
             raise ModelError(f"the model gives {type(logits).__name__}, not a tensor of logits")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench import registry, threat_models
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
-from bench.attacks.draws import Draws
+from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
 from bench.runner.devices import describe
@@ -69,11 +69,12 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
     """
     started = time.perf_counter()
     cell = shard.cell
-    with exact_arithmetic():
+    ids = tuple(worker.dataset.sample_ids[index] for index in shard.members)
+    # What draws from the global generators in spite of all (a plugin, a random model) draws the same when resumed.
+    with exact_arithmetic(), global_seed(Draws(cell.seed, cell.attack.name, "global").chunk_seed(ids)):
         target = worker.target(cell)
         batch = worker.dataset.batch(np.asarray(shard.members, dtype=np.int64))
         x, y = batch.x.to(worker.device), batch.y.to(worker.device)
-        ids = tuple(worker.dataset.sample_ids[index] for index in shard.members)
         clean = worker.clean(cell, shard.members, x, y)
         correct = clean.predicted == batch.y
         threat_model = threat_models.build(cell.threat_model.norm, cell.threat_model.eps)
@@ -82,6 +83,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
             found = _transferred(shard, ids, x)
         else:
             found = _attacked(worker, target, attack, cell, Samples(x, y, ids), correct, threat_model, report)
+            worker.verify(cell)
         verdict = judge(
             target,
             x,
@@ -93,7 +95,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
             sample_ids=ids,
         )
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
-    flags = (*worker.flags, *found.flags, *_no_gradient(cell, found))
+    flags = (*worker.flags(cell), *found.flags, *_no_gradient(cell, found))
     shard_report = ShardReport(
         samples=len(ids),
         seconds=time.perf_counter() - started,
@@ -123,6 +125,8 @@ def _attacked(
     context = AttackContext(threat_model, draws, cell.search, worker.batch_size, report)
     target.microbatch = None
     here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
+    if not isinstance(here, AttackResult):
+        raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")
     result = AttackResult.untouched(samples)
     if here.x_adv.shape != samples.x[chosen].shape:
         raise AttackError(f"the attack returned shape {tuple(here.x_adv.shape)} for {len(chosen)} samples")

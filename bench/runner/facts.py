@@ -7,6 +7,7 @@ from typing import Any
 from bench import attacks, defenses
 from bench.attacks.base import Attack
 from bench.models.base import Located
+from bench.registry import Entry
 from bench.registry import attacks as attack_names
 from bench.registry import defenses as defense_names
 from bench.registry import models as model_names
@@ -31,7 +32,7 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
         shard_size: counts only for libraries that draw from global generators: it is their fixed chunk.
     """
     attack = attack_of(cell)
-    plugins = [attack_names.entry(cell.attack.name).digest]
+    plugins = [_code(attack_names.entry(cell.attack.name))]
     found: dict[str, Any] = {
         "dataset": dataset_digest,
         # Weights that aren't here have no digest: without its name, two such models would be one.
@@ -46,11 +47,16 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
     if attack.chunked:
         found["chunk"] = shard_size
     if cell.model.source in model_names.entries():
-        plugins.append(model_names.entry(cell.model.source).digest)
+        plugins.append(_code(model_names.entry(cell.model.source)))
     if cell.defense.name != "none":
         defense = defenses.build(cell.defense)
         found["defense_revision"] = defense.revision
         found["defense_libraries"] = {name: version(name) for name in defense.library}
-        plugins.append(defense_names.entry(cell.defense.name).digest)
+        plugins.append(_code(defense_names.entry(cell.defense.name)))
     found["plugins"] = sorted(digest for digest in plugins if digest)
     return found
+
+
+def _code(entry: Entry) -> str:
+    """Which code a third party's thing is: the digest of its file, or the release that installed it."""
+    return entry.digest if entry.origin == "bench" or entry.digest else f"{entry.origin} {version(entry.origin)}"

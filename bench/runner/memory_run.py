@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
+from bench.attacks.draws import global_seed
 from bench.datasets.base import Dataset
-from bench.errors import DatasetError, SuiteError, UnknownNameError
+from bench.errors import ModelError, UnknownNameError
 from bench.models.wrapper import CountedModel
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
+from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
 from bench.runner.worker import Worker
 from bench.stats import wilson
 from bench.store.parts import Examples
 from bench.store.records import SampleRecord
 from bench.suites.cells import Cell
-from bench.suites.check import Parts, part_problems
-from bench.suites.conflicts import conflicts
 from bench.suites.expand import expand, prerequisite_of
-from bench.suites.messages import problems_of
-from bench.suites.naming import resolve
 from bench.suites.places import Places
-from bench.suites.sources import Sources
 from bench.suites.spec import Suite
 
 WORST = "worst case"
 _COLUMNS = ["attack", "adversary", "clean_accuracy", "robust_accuracy", "low", "high", "attack_success_rate", "status"]
+_SAMPLES = [
+    "attack",
+    "adversary",
+    *(
+        "sample_index" if name == "position" else name
+        for name in SampleRecord._fields
+        if name not in ("cell", "sample_id")
+    ),
+    "distance",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,9 @@ class Evaluation:
     Attributes:
         table: one row per attack and one for the per-sample worst case. Columns: ``attack``, ``adversary``,
             ``clean_accuracy``, ``robust_accuracy`` (an upper bound), ``low`` and ``high`` (its 95 % Wilson interval over
-            images), ``attack_success_rate`` (all shares in [0, 1]), ``status``: ``done``, ``error``, or for the worst case
-            ``incomplete`` where an attack failed.
+            images), ``attack_success_rate`` (all shares in [0, 1]), ``status``: ``done``, ``error``, ``invalid`` (a flag
+            says that the number means nothing), or for the worst case ``incomplete`` where an attack failed or is
+            invalid: its number is then only a bound, without an interval.
         samples: one row per attack and sample. Columns: ``attack``, ``adversary``, ``sample_index``, ``label``,
             ``clean_prediction``, ``adversarial_prediction``, ``clean_correct``, ``robust``, ``distance`` (of the judged
             point, in the threat model's norm), and the other fields of :class:`bench.store.records.SampleRecord`.
@@ -110,95 +117,34 @@ def evaluate_model(
         DatasetError: where images or labels aren't what they should be.
         ModelError: where the outputs aren't finite logits of shape (N, K).
     """
-    images, labels = _checked(x, y)
+    images, labels = checked(x, y)
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model: got {type(model).__name__} (accepted: a torch.nn.Module)")
+    suite = suite_of(model, threat_model, attacks, defense, adversary, seed, search)
     chosen = choose(device)
-    mode = [module.training for module in model.modules()]
-    grads = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    try:
+    with _as_before(model), global_seed(seed):
         model.to(chosen).eval()
-        if num_classes is None:
-            with torch.no_grad():
-                logits = model(images[:1].to(chosen))
-            num_classes = int(logits.shape[1]) if isinstance(logits, Tensor) and logits.dim() == 2 else 0
-        suite = _suite(model, threat_model, attacks, defense, adversary, seed, search)
-        dataset = _dataset(images, labels, num_classes)
-        counted = CountedModel(model, num_classes=num_classes).to(chosen)
+        classes = num_classes if num_classes is not None else num_classes_of(model, images.to(chosen))
+        dataset = dataset_of(images, labels, classes)
         worker = Worker(dataset, Places(download=False), chosen, batch_size)
-        worker.adopt(suite.models[0], counted)
+        worker.adopt(suite.models[0], CountedModel(model, num_classes=classes).to(chosen), keep=True)
         return _Evaluate(suite, dataset, worker).result()
+
+
+@contextmanager
+def _as_before(model: nn.Module) -> Iterator[None]:
+    """Puts the model's mode, its parameters' need of gradients and its device back."""
+    modes = [(module, module.training) for module in model.modules()]
+    grads = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    place = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    try:
+        yield
     finally:
-        for module, training in zip(model.modules(), mode, strict=True):
+        for module, training in modes:
             module.training = training
         for parameter, required in grads:
             parameter.requires_grad_(required)
         model.to(place)
-
-
-def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    if not isinstance(x, Tensor) or x.dim() != 4 or not x.dtype.is_floating_point or len(x) == 0:
-        seen = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise DatasetError(f"x: images must be a float tensor of shape (N, C, H, W) in [0, 1], got {seen}")
-    if not isinstance(y, Tensor) or y.shape != (len(x),) or y.dtype.is_floating_point:
-        seen = f"{tuple(y.shape)} {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
-        raise DatasetError(f"y: labels must be an integer tensor of shape ({len(x)},), got {seen}")
-    low, high = float(x.min()), float(x.max())
-    if not (torch.isfinite(x).all() and low >= 0 and high <= 1):
-        hint = "; divide by 255?" if high > 2 else "; is it normalised? put the normalisation into the model"
-        raise DatasetError(f"x: images must be finite and in [0, 1], got {low:.4g} to {high:.4g}{hint}")
-    return x.detach().float().cpu(), y.detach().long().cpu()
-
-
-def _suite(
-    model: nn.Module,
-    threat_model: str | Mapping[str, Any],
-    attacks: Sequence[str | Mapping[str, Any]],
-    defense: str | Mapping[str, Any] | None,
-    adversary: str,
-    seed: int,
-    search: str,
-) -> Suite:
-    """The same words as a suite; an attack keeps the name that the caller gave it, where that is unique."""
-    given: list[dict[str, Any]] = [{"name": one} if isinstance(one, str) else dict(one) for one in attacks]
-    names = [one.get("name") for one in given]
-    for one in given:
-        if names.count(one.get("name")) == 1:
-            one.setdefault("id", one.get("name"))
-    words = {
-        "name": "evaluate",
-        "dataset": "npz",
-        "threat_models": [threat_model],
-        "models": [{"id": type(model).__name__, "source": "memory"}],
-        "attacks": given,
-        "defenses": ["none" if defense is None else defense],
-        "adversaries": ["oblivious", "adaptive"] if adversary == "adaptive" else [adversary],
-        "run": {"seed": seed, "search": search},
-    }
-    try:
-        suite = Suite.model_validate(words)
-    except ValidationError as error:
-        raise SuiteError(problems_of(error, Sources())) from error
-    parts = dataclasses.replace(Parts.of(suite), dataset=None, models={})
-    problems = [*part_problems(parts, Sources()), *conflicts(suite, Sources())]
-    if problems:
-        raise SuiteError(problems)
-    return resolve(suite)
-
-
-def _dataset(images: Tensor, labels: Tensor, num_classes: int) -> Dataset:
-    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        low, high = int(labels.min()), int(labels.max())
-        raise DatasetError(f"y: labels go from {low} to {high}, the model has {num_classes} classes")
-    return Dataset(
-        name="memory",
-        images=np.ascontiguousarray(images.numpy()),
-        labels=labels.numpy(),
-        sample_ids=tuple(f"{index:08d}" for index in range(len(labels))),
-        positions=np.arange(len(labels), dtype=np.int64),
-        num_classes=num_classes,
-        class_names=(),
-        digest="memory",
-    )
 
 
 class _Evaluate:
@@ -211,6 +157,7 @@ class _Evaluate:
         self.images: dict[str, Tensor] = {}
         self.errors: dict[str, str] = {}
         self.flags: dict[str, None] = {}
+        self.invalid: set[str] = set()
         self.saved: dict[int, Examples] = {}
 
     def result(self) -> Evaluation:
@@ -220,7 +167,7 @@ class _Evaluate:
             name = _name(cell)
             try:
                 frame = self._cell(number, cell)
-            except Exception as error:  # noqa: BLE001 (the cell's edge: a failure is an error row, never a number)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: an error row, never a number)
                 self.errors[name] = traceback.format_exc()
                 self.flags[f"{name}: {type(error).__name__}: {error}"] = None
                 rows.append({"attack": name, "adversary": cell.adversary, "status": "error"})
@@ -228,9 +175,10 @@ class _Evaluate:
             if cell.role != "prerequisite":
                 self.frames[name] = frame
                 self.images[name] = torch.from_numpy(self.saved[number].images)
-                rows.append({"attack": name, "adversary": cell.adversary, **_numbers(frame), "status": "done"})
+                status = "invalid" if name in self.invalid else "done"
+                rows.append({"attack": name, "adversary": cell.adversary, **_numbers(frame), "status": status})
         rows.append({"attack": WORST, "adversary": self.suite.adversaries[-1], **self._worst()})
-        samples = pd.concat(self.frames.values(), ignore_index=True) if self.frames else pd.DataFrame()
+        samples = pd.concat(self.frames.values(), ignore_index=True) if self.frames else pd.DataFrame(columns=_SAMPLES)
         table = pd.DataFrame(rows, columns=_COLUMNS)
         return Evaluation(table, samples, self.errors, tuple(self.flags), self.images)
 
@@ -246,7 +194,9 @@ class _Evaluate:
             records += outcome.records
             if outcome.examples is not None:
                 images.append(outcome.examples.images)
-            self.flags.update(dict.fromkeys(f"{_name(cell)}: {flag.message}" for flag in outcome.report.flags))
+            for flag in outcome.report.flags:
+                self.flags[f"{_name(cell)}: {flag.message}"] = None
+                self.invalid |= {_name(cell)} if flag.severity == "invalid" else set()
         self.saved[number] = Examples(self.dataset.sample_ids, np.concatenate(images))
         frame = pd.DataFrame(records, columns=list(SampleRecord._fields)).drop(columns=["cell", "sample_id"])
         frame = frame.rename(columns={"position": "sample_index"})
@@ -256,7 +206,7 @@ class _Evaluate:
         return frame
 
     def _worst(self) -> dict[str, Any]:
-        """Per sample, the worst over everything that ran."""
+        """Per sample, the worst over everything that ran: a bound without an interval where something is missing."""
         if not self.frames:
             return {"status": "incomplete"}
         frames = list(self.frames.values())
@@ -264,7 +214,9 @@ class _Evaluate:
             robust=np.logical_and.reduce([frame["robust"].to_numpy() for frame in frames]),
             success=np.logical_or.reduce([frame["success"].to_numpy() for frame in frames]),
         )
-        return {**_numbers(worst), "status": "incomplete" if self.errors else "done"}
+        if self.errors or self.invalid:
+            return {**_numbers(worst), "low": None, "high": None, "status": "incomplete"}
+        return {**_numbers(worst), "status": "done"}
 
 
 def _name(cell: Cell) -> str:

@@ -184,7 +184,7 @@ class _Run:
                 self._shard(planned, shard)
         except (WriteError, SchemaError):
             raise
-        except Exception as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
             return self._failed(planned, "error", _reason(error), traceback.format_exc())
         return self._finish(planned, fresh=True)
 
@@ -204,7 +204,7 @@ class _Run:
             raise BenchError(self.failed_models[identity][0])
         try:
             self.worker.model(planned.cell.model, planned.cell.threat_model.norm)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.failed_models[identity] = (_reason(error), traceback.format_exc())
             raise
 
@@ -224,7 +224,7 @@ class _Run:
         try:
             rows, reports = self.directory.read_part_frames(planned.id)
             result = aggregate.finished(self.plan, planned, rows, reports, self.environment)
-        except Exception as error:  # noqa: BLE001 (the cell's edge)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge)
             return self._failed(planned, "error", _reason(error), traceback.format_exc())
         old = self._old(planned)
         if not fresh and old is not None and old.status == "done" and _same(old, result):
@@ -275,7 +275,7 @@ class _Run:
         write_clean(self.directory, self.plan.dataset.sample_ids[:count], self.plan.dataset.images[:count])
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0]
     return text if isinstance(error, BenchError) and text else f"{type(error).__name__}: {text}"
 

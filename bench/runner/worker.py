@@ -11,8 +11,10 @@ from torch import Tensor
 from bench import defenses, models
 from bench.datasets.base import Dataset
 from bench.defenses.defended import DefendedModel
+from bench.errors import AttackError
 from bench.models.base import Setting
 from bench.runner.judge import Prediction, exact_arithmetic, predict
+from bench.runner.probe import Probe
 from bench.store.records import Flag
 from bench.suites.cells import Cell
 from bench.suites.places import Places
@@ -25,8 +27,7 @@ CPU_BATCH = 128
 GPU_BATCH = 1024
 GPU_SHARE = 0.6
 """Share of the free memory of a GPU that a batch may take."""
-REPEATABLE = 1e-4
-"""Two clean passes of a deterministic model differ by less than this, relative to the largest logit."""
+BARE = "none"
 
 
 class Worker:
@@ -46,8 +47,10 @@ class Worker:
         self._model: Any = None  # Any: the counted model of one of many sources
         self._batch_size = batch_size or CPU_BATCH
         self._targets: dict[str, Any] = {}
+        self._probes: dict[str, Probe] = {}
         self._clean: dict[tuple[str, tuple[int, ...]], Prediction] = {}
-        self.flags: list[Flag] = []
+        self._flags: tuple[Flag, ...] = ()
+        self._copies: list[tuple[Tensor, Tensor]] = []
 
     def setting(self, norm: str) -> Setting:
         """What a source of models may need to know of the suite."""
@@ -65,13 +68,22 @@ class Worker:
             self.adopt(spec, model)
         return self._model
 
-    def adopt(self, spec: ModelSpec, model: Any) -> None:  # Any: as above
-        """Takes a counted model that is loaded already, and checks it."""
+    def adopt(self, spec: ModelSpec, model: Any, *, keep: bool = False) -> None:  # Any: as above
+        """Takes a counted model that is loaded already, and checks it.
+
+        Args:
+            spec: its name.
+            model: the counted model.
+            keep: keep a copy of its weights, because it can't be loaded again if an attack changes it.
+        """
         with exact_arithmetic():
-            images = self.dataset.batch(range(min(2, len(self.dataset)))).x.to(self.device)
+            images = self._images()
             model.check(images)
-            self.flags = _model_flags(model, images)
+            self._probes = {BARE: Probe(model, images)}
+            self._flags = _probabilities(model, images)
         self._spec, self._model = spec, model
+        tensors = (*model.parameters(), *model.buffers()) if keep else ()
+        self._copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
         self._batch_size = self._fixed_batch_size or _find_batch_size(model, images)
         model.passes.reset()
 
@@ -79,10 +91,39 @@ class Worker:
         """Lets the model go."""
         self._spec, self._model = None, None
         self._targets.clear()
+        self._probes.clear()
         self._clean.clear()
-        self.flags = []
+        self._copies.clear()
+        self._flags = ()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def verify(self, cell: Cell) -> None:
+        """Makes sure that the attack left the model as it was; else it is loaded afresh for the next cell.
+
+        Raises:
+            AttackError: where the model is another one now, so that a verdict would be about that one.
+        """
+        changed = self._probes[_key(cell.defense)].changed()
+        if not changed:
+            return
+        if self._copies:
+            with torch.no_grad():
+                for tensor, copy in self._copies:
+                    tensor.copy_(copy)
+            self._model.train(False)
+        else:
+            self.release()
+        raise AttackError(f"the model is not the same after the attack: {changed} changed")
+
+    def flags(self, cell: Cell) -> tuple[Flag, ...]:
+        """What a few clean passes through the cell's model showed."""
+        keys = dict.fromkeys((BARE, _key(cell.defense)))
+        return (*(flag for key in keys for flag in self._probes[key].flags), *self._flags)
+
+    def _images(self) -> Tensor:
+        """Two clean images to try a model on; one where there are no more."""
+        return self.dataset.batch(range(min(2, len(self.dataset)))).x.to(self.device)
 
     def target(self, cell: Cell) -> Any:  # Any: a counted or defended model
         """What the cell attacks or judges on: the model behind its defense."""
@@ -91,7 +132,10 @@ class Worker:
             return bare
         key = _key(cell.defense)
         if key not in self._targets:
-            self._targets[key] = DefendedModel(bare, defenses.build(cell.defense))
+            target = DefendedModel(bare, defenses.build(cell.defense))
+            with exact_arithmetic():
+                self._probes[key] = Probe(target, self._images())
+            self._targets[key] = target
         return self._targets[key]
 
     @property
@@ -109,26 +153,16 @@ class Worker:
 
 
 def _key(defense: DefenseSpec) -> str:
-    return defense.model_dump_json(exclude={"id"})
+    return BARE if defense.name == "none" else defense.model_dump_json(exclude={"id"})
 
 
-def _model_flags(model: Any, images: Tensor) -> list[Flag]:  # Any: as above
-    """What two clean passes show: randomness that nobody declared, and outputs that look like probabilities."""
-    flags = []
-    with torch.no_grad():
-        first, second = model(images), model(images)
-    difference = float((first - second).abs().max())
-    if difference > REPEATABLE * max(1.0, float(first.abs().max())):
-        text = (
-            f"two passes on the same images differ by {difference:.3g}: the model is random, and single draws judge it"
-        )
-        source = "Athalye et al. 2018, arXiv:1802.00420"
-        flags.append(Flag(rule="unmarked-randomness", severity="warning", message=text, source=source))
-    if model.looks_like_probabilities(images):
-        text = "the outputs look like probabilities, not logits: losses saturate and gradients vanish, so attacks look weak"
-        source = "Carlini & Wagner 2017, arXiv:1608.04644"
-        flags.append(Flag(rule="probabilities", severity="warning", message=text, source=source))
-    return flags
+def _probabilities(model: Any, images: Tensor) -> tuple[Flag, ...]:  # Any: as above
+    """Outputs that look like probabilities."""
+    if not model.looks_like_probabilities(images):
+        return ()
+    text = "the outputs look like probabilities, not logits: losses saturate and gradients vanish, so attacks look weak"
+    source = "Carlini & Wagner 2017, arXiv:1608.04644"
+    return (Flag(rule="probabilities", severity="warning", message=text, source=source),)
 
 
 def _find_batch_size(model: Any, images: Tensor) -> int:  # Any: as above

@@ -233,6 +233,7 @@ class Wide(nn.Module):
 class Soft(nn.Module):
     def __init__(self):
         super().__init__()
+        torch.manual_seed(0)
         self.linear = nn.Linear(784, 10)
 
     def forward(self, x):

@@ -1,0 +1,85 @@
+"""What a model says of two clean images, and whether it is still the same model after an attack has had it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.store.records import Flag
+
+REPEATABLE = 1e-4
+"""Two clean passes of a deterministic model differ by less than this, relative to the largest logit."""
+ALONE = 1e-2
+"""An image alone and in a batch takes other kernels, which differ by far less than this, relative to the largest logit."""
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class Probe:
+    """Two clean images of a target.
+
+    Args:
+        target: the bare or the defended model.
+        images: one or two clean images, shape (N, C, H, W), on the target's device.
+
+    Attributes:
+        flags: what the passes show: randomness that nobody declared, logits that depend on the rest of the batch.
+    """
+
+    def __init__(self, target: Any, images: Tensor) -> None:  # Any: a counted or defended model
+        self._target, self._images = target, images
+        self._logits, again, alone = self._pass(images), self._pass(images), self._pass(images[:1])
+        self._scale = max(1.0, float(self._logits.abs().max()))
+        self._state = fingerprint(target)
+        difference = float((self._logits - again).abs().max())
+        self._random = difference > REPEATABLE * self._scale
+        apart = float((self._logits[:1] - alone).abs().max())
+        self.flags = tuple(_flags(difference if self._random else 0.0, apart if apart > ALONE * self._scale else 0.0))
+
+    def changed(self) -> str:
+        """What is not as it was at first: weights and buffers, the mode, the logits; empty where all is."""
+        weights, modes, hooks = (
+            before != now for before, now in zip(self._state, fingerprint(self._target), strict=True)
+        )
+        found = ["its weights or buffers"] * weights + ["its mode"] * modes + ["its hooks"] * hooks
+        if not self._random and not found:
+            difference = float((self._pass(self._images) - self._logits).abs().max())
+            # The comparison must also fail for a difference that is NaN.
+            if not difference <= REPEATABLE * self._scale:
+                found.append(f"its logits on a clean image, by {difference:.3g}")
+        return " and ".join(found)
+
+    def _pass(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = self._target(images)
+        return logits
+
+
+def fingerprint(module: nn.Module) -> tuple[tuple[int, ...], tuple[bool, ...], int]:
+    """The bits of all weights and buffers, summed up for each tensor; the modes; the number of hooks."""
+    tensors = (*module.parameters(), *module.buffers())
+    modules = list(module.modules())
+    hooks = sum(len(one._forward_hooks) + len(one._forward_pre_hooks) + len(one._backward_hooks) for one in modules)
+    return tuple(_sum(tensor) for tensor in tensors), tuple(one.training for one in modules), hooks
+
+
+def _sum(tensor: Tensor) -> int:
+    """Integers add up to the same sum in any order, so that nothing but a change changes it."""
+    flat = tensor.detach().reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    return int(flat.view(_BITS[flat.element_size()]).sum(dtype=torch.int64))
+
+
+def _flags(random: float, apart: float) -> list[Flag]:
+    flags = []
+    if random:
+        text = f"two passes on the same images differ by {random:.3g}: the model is random, and single draws judge it"
+        source = "Athalye et al. 2018, arXiv:1802.00420"
+        flags.append(Flag(rule="unmarked-randomness", severity="warning", message=text, source=source))
+    elif apart:
+        text = f"the logits of an image alone and in a batch differ by {apart:.3g}: its verdict depends on other images"
+        flags.append(Flag(rule="batch-dependent", severity="warning", message=text))
+    return flags

@@ -178,3 +178,16 @@ def test_the_recipes_of_the_zoo_give_its_weights_again(name: str, tmp_path: Path
     for new, old in zip(result.card.robust_accuracy, card["robust_accuracy"][::2], strict=True):
         assert (new.threat_model, new.attack) == (old["threat_model"], old["attack"])
         assert abs((new.accuracy.value or 0) - old["accuracy"]["value"]) < 0.04
+
+
+def test_the_numbers_in_the_docs_are_those_of_the_cards() -> None:
+    page = (RECIPES.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        card = json.loads((ZOO / f"{name}.json").read_text())
+        for pgd, autoattack in zip(card["robust_accuracy"][::2], card["robust_accuracy"][1::2], strict=True):
+            assert (pgd["attack"], autoattack["attack"]) == ("pgd-40", "autoattack")
+            shown = [
+                f"{100 * one['value']:.1f} ({100 * one['low']:.1f}–{100 * one['high']:.1f})"
+                for one in (card["clean_accuracy"], pgd["accuracy"], autoattack["accuracy"])
+            ]
+            assert f"| {name} | {pgd['threat_model']} | {' | '.join(shown)} |" in page

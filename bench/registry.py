@@ -200,6 +200,8 @@ def load_plugin(path: Path) -> str:
         raise PluginError(f"{path}: the plugin offers nothing; it needs at least one dictionary of {offers}")
     for table, things in tables.items():
         if things:
+            if not isinstance(things, Mapping) or not all(isinstance(key, str) for key in things):
+                raise PluginError(f"{path}: {table.upper()} must be a dictionary of names, got {things!r:.60}")
             ALL[table].remove(str(path))
             for key, thing in things.items():
                 ALL[table].add(key, thing, origin=str(path), digest=digest)

@@ -34,7 +34,7 @@ def plan(
     settings = RunSettings(results, run_name, device, batch_size, places)
     outline = estimate(loaded, settings)
     rows = [
-        (row.label, row.state, row.samples, f"{row.forwards:,.0f}", f"{row.backwards:,.0f}", row.duration)
+        (row.label, row.state, row.samples, _passes(row.forwards), _passes(row.backwards), row.duration)
         for row in outline.rows
     ]
     print(
@@ -47,3 +47,7 @@ def plan(
         f"{len(outline.rows)} cells, {outline.done} done; at most {outline.duration} on {outline.device}; "
         f"examples up to {outline.bytes / 1e6:.1f} MB in {outline.directory}"
     )
+
+
+def _passes(number: float | None) -> str:
+    return "?" if number is None else f"{number:,.0f}"

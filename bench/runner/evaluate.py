@@ -79,21 +79,21 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         correct = clean.predicted == batch.y
         threat_model = threat_models.build(cell.threat_model.norm, cell.threat_model.eps)
         attack = attack_of(cell)
-        if cell.role == "oblivious":
-            found = _transferred(shard, ids, x)
-        else:
-            found = _attacked(worker, target, attack, cell, Samples(x, y, ids), correct, threat_model, report)
-            worker.verify(cell)
-        verdict = judge(
-            target,
-            x,
-            y,
-            found.x_adv,
-            threat_model=threat_model,
-            minimum_norm=attack.minimum_norm,
-            batch_size=worker.batch_size,
-            sample_ids=ids,
-        )
+        with worker.guarded(cell):
+            if cell.role == "oblivious":
+                found = _transferred(shard, ids, x)
+            else:
+                found = _attacked(worker, target, attack, cell, Samples(x, y, ids), correct, threat_model, report)
+            verdict = judge(
+                target,
+                x,
+                y,
+                found.x_adv,
+                threat_model=threat_model,
+                minimum_norm=attack.minimum_norm,
+                batch_size=worker.batch_size,
+                sample_ids=ids,
+            )
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
     flags = (*worker.flags(cell), *found.flags, *_no_gradient(cell, found))
     shard_report = ShardReport(
@@ -124,7 +124,8 @@ def _attacked(
     draws = Draws(cell.seed, cell.attack.name)
     context = AttackContext(threat_model, draws, cell.search, worker.batch_size, report)
     target.microbatch = None
-    here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
+    with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
+        here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
     if not isinstance(here, AttackResult):
         raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")
     result = AttackResult.untouched(samples)

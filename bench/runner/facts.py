@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bench import attacks, defenses
 from bench.attacks.base import Attack
+from bench.defenses.base import Defense, Purifier
+from bench.errors import BenchError, PluginError
 from bench.models.base import Located
 from bench.registry import Entry
 from bench.registry import attacks as attack_names
@@ -18,8 +21,45 @@ UNAVAILABLE = "unavailable"
 
 
 def attack_of(cell: Cell) -> Attack:
-    """The attack of a cell, for its norm and backend."""
-    return attacks.build(cell.attack, cell.threat_model.norm)
+    """The attack of a cell, for its norm and backend.
+
+    Raises:
+        PluginError: where a third party's can't be made.
+    """
+    attack = _made(attack_names.entry(cell.attack.name), lambda: attacks.build(cell.attack, cell.threat_model.norm))
+    if not isinstance(attack, Attack):
+        origin = attack_names.entry(cell.attack.name).origin
+        raise PluginError(
+            f"{origin}: the attack {cell.attack.name} must be a bench.attacks.base.Attack, got {attack!r:.60}"
+        )
+    return attack
+
+
+def defense_of(cell: Cell) -> Defense:
+    """The defense of a defended cell.
+
+    Raises:
+        PluginError: where a third party's can't be made.
+    """
+    defense = _made(defense_names.entry(cell.defense.name), lambda: defenses.build(cell.defense))
+    if not isinstance(defense, Purifier) or not hasattr(defense, "differentiable"):
+        origin = defense_names.entry(cell.defense.name).origin
+        raise PluginError(
+            f"{origin}: the defense {cell.defense.name} must be a bench.defenses.base.Purifier that declares whether it is "
+            f"differentiable, got {defense!r:.60}"
+        )
+    return defense
+
+
+def _made(entry: Entry, make: Callable[[], Any]) -> Any:  # Any: whatever a third party makes
+    """What ``make`` gives; a failure of a third party's code names it."""
+    try:
+        return make()
+    except Exception as error:
+        if entry.origin == "bench" or isinstance(error, BenchError):
+            raise
+        thing = entry.target if entry.target.startswith(entry.origin) else f"{entry.origin}: {entry.target}"
+        raise PluginError(f"{thing} can't be made: {type(error).__name__}: {error}") from error
 
 
 def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: int) -> dict[str, Any]:  # Any: JSON
@@ -49,7 +89,7 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
     if cell.model.source in model_names.entries():
         plugins.append(_code(model_names.entry(cell.model.source)))
     if cell.defense.name != "none":
-        defense = defenses.build(cell.defense)
+        defense = defense_of(cell)
         found["defense_revision"] = defense.revision
         found["defense_libraries"] = {name: version(name) for name in defense.library}
         plugins.append(_code(defense_names.entry(cell.defense.name)))

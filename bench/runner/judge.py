@@ -64,7 +64,7 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
         batch_size: the most images of one pass.
 
     Raises:
-        AttackError: where a logit isn't finite.
+        AttackError: where a logit isn't finite, or there are more or fewer than K for each image.
     """
     size, start, logits = max(1, batch_size), 0, []
     while start < len(x):
@@ -80,6 +80,10 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
     if not logits:
         return Prediction(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0))
     values = torch.cat(logits)
+    if values.shape != (len(x), model.num_classes):
+        raise AttackError(
+            f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, K = {model.num_classes}"
+        )
     if not torch.isfinite(values).all():
         place = int((~torch.isfinite(values).all(1)).nonzero()[0])
         raise AttackError(f"the model gave logits that aren't finite (image {place} of this shard)")

@@ -27,15 +27,15 @@ CALIBRATION_IMAGES = 64
 class Row:
     """One cell of a plan.
 
-    ``forwards`` and ``backwards`` are the most sample-passes it may spend, ``seconds`` those at the measured speed;
-    ``None`` where the model can't be had here.
+    ``forwards`` and ``backwards`` are the most sample-passes it may spend, ``None`` where the attack doesn't tell;
+    ``seconds`` those at the measured speed, ``None`` also where the model can't be had here.
     """
 
     label: str
     state: str
     samples: int
-    forwards: float
-    backwards: float
+    forwards: float | None
+    backwards: float | None
     seconds: float | None
 
     @property
@@ -105,7 +105,10 @@ def _row(plan: Plan, planned: PlannedCell, directory: RunDirectory, speed: tuple
     state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
     forwards, backwards = (1.0, 0.0)
     if planned.cell.role != "oblivious":
-        forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
+        try:
+            forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
+        except NotImplementedError:  # a third party's attack may not tell
+            return Row(label, state, samples, None, None, None)
         forwards += 2.0
     seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
     return Row(label, state, samples, samples * forwards, samples * backwards, seconds)

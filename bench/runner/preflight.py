@@ -9,7 +9,7 @@ import torch
 
 from bench import datasets, models, registry
 from bench.datasets.base import Dataset
-from bench.errors import BenchError, ModelUnavailable, PluginError, Problem, SuiteError
+from bench.errors import BenchError, DatasetError, ModelUnavailable, PluginError, Problem, SuiteError
 from bench.models.base import Located, Setting
 from bench.runner.facts import facts
 from bench.runner.worker import Worker
@@ -20,8 +20,7 @@ from bench.suites.expand import expand, is_read
 from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
 from bench.suites.places import Places
-from bench.suites.spec import ModelSpec, Suite
-
+from bench.suites.spec import DatasetSpec, ModelSpec, Suite
 
 DOWNLOADED = ("robustbench", "timm")
 """Sources that download what they don't find."""
@@ -95,7 +94,7 @@ def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] =
     check(loaded)
     suite = resolve(loaded.suite)
     cells = expand(suite)
-    dataset = datasets.load(suite.dataset, places)
+    dataset = _images(suite.dataset, places)
     found: dict[str, _Found] = {}
     for cell in cells:
         if cell.model.id not in found:
@@ -139,6 +138,17 @@ def _setting(cell: Cell, dataset: Dataset) -> Setting:
     return Setting(dataset.name, cell.threat_model.norm, dataset.num_classes, dataset.shape)
 
 
+def _images(spec: DatasetSpec, places: Places) -> Dataset:
+    """The images; whatever a third party's code raises becomes an error that names it."""
+    entry = registry.datasets.entry(spec.name)
+    try:
+        return datasets.load(spec, places)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, BenchError) or entry.origin == "bench":
+            raise
+        raise DatasetError(f"{spec.name} (from {entry.origin}) raised {type(error).__name__}: {error}") from error
+
+
 def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
     """Finds the weights; a model that can't be used stops its own cells, not the others'."""
     try:
@@ -147,6 +157,8 @@ def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
         return _Found(None, unavailable=str(error))
     except BenchError as error:
         return _Found(None, broken=str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (the edge of the model's cells: they become errors)
+        return _Found(None, broken=f"{spec.id}: {spec.source} raised {type(error).__name__}: {error}")
 
 
 def _planned(cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite) -> PlannedCell:

@@ -12,7 +12,7 @@ from bench.store.records import Flag
 REPEATABLE = 1e-4
 """Two clean passes of a deterministic model differ by less than this, relative to the largest logit."""
 ALONE = 1e-2
-"""An image alone and in a batch takes other kernels, which differ by far less than this, relative to the largest logit."""
+"""Other kernels (one image instead of a batch, gradients on) differ by far less than this, relative to the largest logit."""
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -25,36 +25,53 @@ class Probe:
         images: one or two clean images, shape (N, C, H, W), on the target's device.
 
     Attributes:
+        random: whether two passes on the same images differ.
         flags: what the passes show: randomness that nobody declared, logits that depend on the rest of the batch.
     """
 
     def __init__(self, target: Any, images: Tensor) -> None:  # Any: a counted or defended model
         self._target, self._images = target, images
-        self._logits, again, alone = self._pass(images), self._pass(images), self._pass(images[:1])
+        self._logits, again, alone = self._pass(images), self._pass(images), self._pass(images[-1:])
         self._scale = max(1.0, float(self._logits.abs().max()))
-        self._state = fingerprint(target)
+        self._state, self._classes = fingerprint(target), target.num_classes
         difference = float((self._logits - again).abs().max())
-        self._random = difference > REPEATABLE * self._scale
-        apart = float((self._logits[:1] - alone).abs().max())
-        self.flags = tuple(_flags(difference if self._random else 0.0, apart if apart > ALONE * self._scale else 0.0))
+        self.random = difference > REPEATABLE * self._scale
+        apart = float((self._logits[-1:] - alone).abs().max())
+        under_attack = float((self._pass(images, gradient=True) - self._logits).abs().max())
+        self.flags = tuple(
+            _flags(
+                difference if self.random else 0.0,
+                apart if apart > ALONE * self._scale else 0.0,
+                under_attack if not under_attack <= ALONE * self._scale else 0.0,
+            )
+        )
 
     def changed(self) -> str:
         """What is not as it was at first: weights and buffers, the mode, the logits; empty where all is."""
         weights, modes, hooks = (
             before != now for before, now in zip(self._state, fingerprint(self._target), strict=True)
         )
-        found = ["its weights or buffers"] * weights + ["its mode"] * modes + ["its hooks"] * hooks
-        if not self._random and not found:
-            difference = float((self._pass(self._images) - self._logits).abs().max())
-            # The comparison must also fail for a difference that is NaN.
-            if not difference <= REPEATABLE * self._scale:
-                found.append(f"its logits on a clean image, by {difference:.3g}")
+        found = ["other weights or buffers"] * weights + ["another mode"] * modes + ["other hooks"] * hooks
+        if self._target.num_classes != self._classes:
+            found.append("another number of classes")
+        if not self.random and not found:
+            found += self._other_logits()
         return " and ".join(found)
 
-    def _pass(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = self._target(images)
-        return logits
+    def _other_logits(self) -> list[str]:
+        try:
+            difference = float((self._pass(self._images) - self._logits).abs().max())
+        except Exception as error:  # noqa: BLE001 (whatever it raises now, it did not raise before)
+            return [f"no logits for a clean image any more ({type(error).__name__}: {error})"]
+        # The comparison must also fail for a difference that is NaN.
+        if not difference <= REPEATABLE * self._scale:
+            return [f"logits on a clean image that differ by {difference:.3g}"]
+        return []
+
+    def _pass(self, images: Tensor, *, gradient: bool = False) -> Tensor:
+        with torch.set_grad_enabled(gradient):
+            logits: Tensor = self._target(images.clone().requires_grad_(gradient))
+        return logits.detach()
 
 
 def fingerprint(module: nn.Module) -> tuple[tuple[int, ...], tuple[bool, ...], int]:
@@ -73,13 +90,16 @@ def _sum(tensor: Tensor) -> int:
     return int(flat.view(_BITS[flat.element_size()]).sum(dtype=torch.int64))
 
 
-def _flags(random: float, apart: float) -> list[Flag]:
-    flags = []
+def _flags(random: float, apart: float, under_attack: float) -> list[Flag]:
+    source = "Athalye et al. 2018, arXiv:1802.00420"
     if random:
         text = f"two passes on the same images differ by {random:.3g}: the model is random, and single draws judge it"
-        source = "Athalye et al. 2018, arXiv:1802.00420"
-        flags.append(Flag(rule="unmarked-randomness", severity="warning", message=text, source=source))
-    elif apart:
+        return [Flag(rule="unmarked-randomness", severity="warning", message=text, source=source)]
+    flags = []
+    if apart:
         text = f"the logits of an image alone and in a batch differ by {apart:.3g}: its verdict depends on other images"
         flags.append(Flag(rule="batch-dependent", severity="warning", message=text))
+    if under_attack:
+        text = f"the logits differ by {under_attack:.3g} when gradients are taken: white-box attacks see another model"
+        flags.append(Flag(rule="gradient-dependent", severity="invalid", message=text, source=source))
     return flags

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from bench import defenses, models
 from bench.datasets.base import Dataset
 from bench.defenses.defended import DefendedModel
-from bench.errors import AttackError
+from bench.errors import AttackError, BenchError
 from bench.models.base import Setting
 from bench.runner.judge import Prediction, exact_arithmetic, predict
 from bench.runner.probe import Probe
@@ -98,23 +100,34 @@ class Worker:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def verify(self, cell: Cell) -> None:
-        """Makes sure that the attack left the model as it was; else it is loaded afresh for the next cell.
+    @contextmanager
+    def guarded(self, cell: Cell) -> Iterator[None]:
+        """Makes sure that the attack and the judge inside have the same model; where not, the next cell gets it afresh.
 
         Raises:
-            AttackError: where the model is another one now, so that a verdict would be about that one.
+            AttackError: where the model is another one afterwards, so that a verdict would be about that one.
         """
-        changed = self._probes[_key(cell.defense)].changed()
-        if not changed:
-            return
-        if self._copies:
+        try:
+            yield
+        except BaseException:
+            self._mend(cell)
+            raise
+        changed = self._mend(cell)
+        if changed:
+            raise AttackError(f"the model is not the same after the attack as before: it has {changed}")
+
+    def _mend(self, cell: Cell) -> str:
+        """What has changed in the cell's model; puts its weights back, or lets it go to be loaded again."""
+        with exact_arithmetic():
+            changed = self._probes[_key(cell.defense)].changed()
+        if changed and self._copies:
             with torch.no_grad():
                 for tensor, copy in self._copies:
                     tensor.copy_(copy)
             self._model.train(False)
-        else:
+        elif changed:
             self.release()
-        raise AttackError(f"the model is not the same after the attack: {changed} changed")
+        return changed
 
     def flags(self, cell: Cell) -> tuple[Flag, ...]:
         """What a few clean passes through the cell's model showed."""
@@ -134,8 +147,13 @@ class Worker:
         if key not in self._targets:
             target = DefendedModel(bare, defenses.build(cell.defense))
             with exact_arithmetic():
-                self._probes[key] = Probe(target, self._images())
-            self._targets[key] = target
+                probe = Probe(target, self._images())
+            if probe.random and not self._probes[BARE].random:
+                raise BenchError(
+                    f"the defense {cell.defense_id} is random, but doesn't declare it (stochastic): two passes on the same "
+                    "images differ; stochastic defenses can't be scored yet"
+                )
+            self._targets[key], self._probes[key] = target, probe
         return self._targets[key]
 
     @property

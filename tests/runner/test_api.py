@@ -587,6 +587,13 @@ class Compares(Linear):
         return super().forward((x - x.mean()) / (x.std() + 1e-6))
 
 
+class Pretends(Linear):
+    """Shows an attacker another model than the judge."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flip(3) if torch.is_grad_enabled() else x)
+
+
 class Softmax(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).softmax(1)
@@ -613,7 +620,7 @@ def test_a_model_that_remembers_is_an_error(tiny: tuple[Linear, Tensor, Tensor])
     _, x, y = tiny
     result = bench.evaluate(Remembers(), x, y, "linf:0.1", [{"name": "pgd", "steps": 10}])
     assert result.table["status"].tolist() == ["error", "incomplete"]
-    assert "its logits on a clean image" in result.errors["pgd"]
+    assert "logits on a clean image that differ by" in result.errors["pgd"]
 
 
 def test_a_model_that_gives_nan_under_attack_is_an_error(tiny: tuple[Linear, Tensor, Tensor]) -> None:
@@ -624,7 +631,7 @@ def test_a_model_that_gives_nan_under_attack_is_an_error(tiny: tuple[Linear, Ten
 
     _, x, y = tiny
     result = bench.evaluate(Breaks(), x, y, "linf:0.1", ["fgsm", {"name": "square", "n_queries": 5}])
-    assert result.table["status"].tolist() == ["error", "done", "incomplete"]
+    assert result.table["status"].tolist() == ["error", "invalid", "incomplete"]
 
 
 def test_a_model_without_a_gradient_is_an_error_not_robust(tiny: tuple[Linear, Tensor, Tensor]) -> None:
@@ -637,6 +644,14 @@ def test_a_model_without_a_gradient_is_an_error_not_robust(tiny: tuple[Linear, T
     result = bench.evaluate(Detached().requires_grad_(False), x, y, "linf:0.3", attacks)
     assert result.table["status"].tolist() == ["error", "error", "error", "incomplete"]
     assert result.table["robust_accuracy"].isna().all()
+
+
+def test_a_model_that_shows_attacks_another_face_is_invalid(tiny: tuple[Linear, Tensor, Tensor]) -> None:
+    _, x, y = tiny
+    result = bench.evaluate(Pretends(), x, y, "linf:0.1", ["fgsm"])
+    assert result.table["status"].tolist() == ["invalid", "incomplete"]
+    assert result.table.loc[1, ["low", "high"]].isna().all()
+    assert "white-box attacks see another model" in result.flags[0]
 
 
 @pytest.mark.parametrize("name", ["_Hidden", "Größe", "A b", "X" * 150, "__"])

@@ -22,7 +22,9 @@ class Brightness(nn.Module):
         return torch.stack([-value, value], dim=1)
 
 
-def ruled(x: Tensor, y: Tensor, x_raw: Tensor, *, norm: str = "linf", eps: str = "1/10", minimum: bool = False) -> Verdict:
+def ruled(
+    x: Tensor, y: Tensor, x_raw: Tensor, *, norm: str = "linf", eps: str = "1/10", minimum: bool = False
+) -> Verdict:
     return judge(
         CountedModel(Brightness(), num_classes=2),
         x,

@@ -93,7 +93,9 @@ def test_pgd_is_at_or_below_the_published_bound(shared: Path, tmp_path: Path, we
         ("cifar_cnn_a_mix.model", "linf", "2/255"),
     ],
 )
-def test_autoattack_gives_the_official_verdicts(shared: Path, tmp_path: Path, weights: str, norm: str, eps: str) -> None:
+def test_autoattack_gives_the_official_verdicts(
+    shared: Path, tmp_path: Path, weights: str, norm: str, eps: str
+) -> None:
     stem = weights.rsplit(".", 1)[0]
     reference = np.load(shared / "reference" / f"{stem}_{norm}_{eps.replace('/', '-')}.npz")
     rows = evaluate(shared, tmp_path, weights, eps, "autoattack", norm)

@@ -32,7 +32,9 @@ def reference_distance(norm: str, x_adv: Tensor, x: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("eps", EPS)
 @settings(deadline=None, max_examples=40)
 @given(x=images, point=points)
-def test_projection_lands_inside_and_keeps_what_is_inside(norm: str, eps: Fraction, x: np.ndarray, point: np.ndarray) -> None:
+def test_projection_lands_inside_and_keeps_what_is_inside(
+    norm: str, eps: Fraction, x: np.ndarray, point: np.ndarray
+) -> None:
     model = threat_models.build(norm, eps)
     clean, outside = torch.from_numpy(x), torch.from_numpy(point)
     projected = model.project(outside, clean)
@@ -52,7 +54,9 @@ def test_projection_lands_inside_and_keeps_what_is_inside(norm: str, eps: Fracti
 def test_distance_is_the_norm(norm: str, x: np.ndarray, point: np.ndarray) -> None:
     model = threat_models.build(norm, Fraction(1))
     clean, other = torch.from_numpy(x), torch.from_numpy(point)
-    assert np.allclose(model.distance(other, clean).numpy(), reference_distance(norm, other, clean), rtol=1e-5, atol=1e-6)
+    assert np.allclose(
+        model.distance(other, clean).numpy(), reference_distance(norm, other, clean), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_linf_projection_by_hand() -> None:

@@ -75,6 +75,21 @@ class _Evaluated:
     gradient: Tensor
 
 
+def ball_start(samples: Samples, restarts: Tensor, context: AttackContext, *, random: bool) -> Tensor:
+    """Where an attack may start: a random point of the ball, drawn for each sample and restart, or the clean image.
+
+    Args:
+        samples: the samples that start.
+        restarts: the restart of each, shape (N,), int64.
+        context: threat model and draws.
+        random: which of the two.
+    """
+    if not random:
+        return samples.x.clone()
+    generators = context.draws.generators(samples.ids, restarts=restarts.tolist())
+    return context.threat_model.random_start(samples.x, generators)
+
+
 class _Search:
     """The state of all samples of one attack run."""
 

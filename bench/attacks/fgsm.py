@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, Samples
-from bench.attacks.engine import StepAttack
+from bench.attacks.engine import StepAttack, ball_start
 from bench.attacks.losses import LOSSES, Loss
 from bench.attacks.parameters import FGSMParams
 
@@ -38,10 +38,7 @@ class FGSM(StepAttack):
 
     def start(self, samples: Samples, restarts: Tensor, context: AttackContext) -> Tensor:
         """The clean image, or a random point of the ball."""
-        if not self.params.random_start:
-            return samples.x.clone()
-        generators = context.draws.generators(samples.ids, restarts=restarts.tolist())
-        return context.threat_model.random_start(samples.x, generators)
+        return ball_start(samples, restarts, context, random=self.params.random_start)
 
     def step(self, x_adv: Tensor, x: Tensor, gradient: Tensor, iteration: Tensor, context: AttackContext) -> Tensor:
         """``x_adv + alpha * ascend(gradient)``, projected."""

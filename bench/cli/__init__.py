@@ -6,10 +6,12 @@ Exit codes: 0 all cells done · 1 a fault of bench itself · 2 the user's input 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from bench.cli.stopping import MESSAGE, stop
 
@@ -29,7 +31,14 @@ def main() -> None:
         print(f"bench: {MESSAGE}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
+        _silence()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _silence()
+        print(f"bench: standard output can't be written: {error.strerror}; what was computed is saved", file=sys.stderr)
+        sys.exit(5)
 
 
 def _run() -> None:
@@ -39,6 +48,20 @@ def _run() -> None:
     try:
         app()
     except BenchError as error:
-        sys.stdout.flush()
+        _flush()
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Says now, not at exit, that standard output can't be written; there is none where it was closed."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _silence() -> None:
+    """What is still waiting to be written can't be: without this, Python would complain about it at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.runner.events import Silent
@@ -136,7 +137,8 @@ class Plain(_Counted):
 
     def _line(self, text: str) -> None:
         self.last = time.monotonic()
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a full disk behind a log, or a reader that left, is no reason to stop a run
+            print(text, file=sys.stderr, flush=True)
 
 
 class Live(_Counted):
@@ -188,18 +190,23 @@ class Live(_Counted):
         if self.active or result.status != "done":
             label = self.label if self.active else result.cell
             style = None if result.status == "done" else "red"
-            self.console.print(f"{label}: {self.outcome(result)}", markup=False, style=style)
+            self._tell(f"{label}: {self.outcome(result)}", style)
         self.done += self.active
         self.active = False
         self._redraw()
 
     def note(self, text: str) -> None:
         """As it is."""
-        self.console.print(text, markup=False)
+        self._tell(text)
 
     def end(self) -> None:
         """Takes the bars away."""
-        self.bars.stop()
+        with suppress(OSError):
+            self.bars.stop()
+
+    def _tell(self, text: str, style: str | None = None) -> None:
+        with suppress(OSError):  # as above: a terminal that went away
+            self.console.print(text, markup=False, style=style)
 
     def _redraw(self) -> None:
         tail = f"{self.done}/{self.cells} cells · {self.speed:.1f} samples/s · about {self.left} left"

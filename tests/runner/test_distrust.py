@@ -582,6 +582,56 @@ def test_installed_packages_add_names(project: Project, tmp_path: Path) -> None:
     assert cells[0][1] == cells[1][1], "bench's own pgd stays"
 
 
+def test_everything_may_come_from_an_installed_package(project: Project, tmp_path: Path) -> None:
+    code = (
+        ATTACK.format("result.x_adv = context.threat_model.project(1 - samples.x, samples.x)")
+        + """
+class Half(Purifier):
+    differentiable = True
+
+    def purify(self, x):
+        return x / 2
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return rng.random((7, 1, 28, 28)), rng.integers(0, 10, 7)
+
+
+images.num_classes = 10
+
+
+def count(rows, *, norm):
+    return Estimate(value=float(len(rows)), n=len(rows))
+"""
+    )
+    points = {"attacks": "Mine", "defenses": "Half", "datasets": "images", "models": "Linear", "metrics": "count"}
+    lines = (f"[bench.{kind}]\nown_{kind} = mypackage:{name}\n" for kind, name in points.items())
+    install(tmp_path / "site", "1.0", code, "".join(lines))
+    suite = project.write(
+        "",
+        dataset="own_datasets",
+        models="{source: own_models}",
+        attacks="own_attacks",
+        defenses="none, own_defenses",
+        more="metrics: [own_metrics]",
+    )
+    suite.write_text(suite.read_text().replace("plugins: [mine.py]", ""))
+    run = (
+        "import sys; from pathlib import Path; from bench.runner.run import run_suite\n"
+        "from bench.suites.load import load_suite; from bench.runner.options import RunSettings\n"
+        "for one in run_suite(load_suite(sys.argv[1]), RunSettings(Path(sys.argv[2]), device='cpu')).results:\n"
+        "    print(one.status, one.role, one.reason, one.metrics['own_metrics'].value)\n"
+    )
+    ended = python(tmp_path / "site", "-c", run, str(suite), str(tmp_path / "results"))
+    assert ended.stdout.splitlines() == [
+        "done suite  7.0",
+        "done suite  7.0",
+        "done prerequisite  7.0",
+        "done oblivious  7.0",
+    ], ended.stderr
+
+
 def test_a_broken_package_is_named(tmp_path: Path) -> None:
     install(tmp_path, "1.0", "raise RuntimeError('half installed')", "[bench.attacks]\nmine = mypackage:Mine\n")
     ended = python(tmp_path, "-m", "bench", "list", "attacks")

@@ -277,8 +277,8 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.mark.parametrize("place", ["locked/results", "locked", "locked/results/small/default"])
 def test_a_place_without_permission(small: Path, whole: RunSummary, tmp_path: Path, place: str) -> None:
-    opened = [tmp_path, *tmp_path.parents]
-    before = {path: path.stat().st_mode for path in opened[:3]}
+    opened = [tmp_path, *(path for path in tmp_path.parents if path.name.startswith(("pytest-", "popen-")))]
+    before = {path: path.stat().st_mode for path in opened}
     (tmp_path / place).mkdir(parents=True)
     results = tmp_path / "locked" / "results"
     for path in (tmp_path / "locked", *(tmp_path / "locked").rglob("*")):

@@ -98,3 +98,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     places = Places(download=False)
     return run_suite(load_suite(path), RunSettings(path.parent / "results", device="cpu", places=places)).directory
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take longer than small runs, and have tests of their own."""
+    monkeypatch.setattr("bench.plots.write", lambda run: [])

@@ -13,6 +13,8 @@ from bench.models.zoo.cards import cards
 
 Write = Callable[..., Path]
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 
 def cells(out: str) -> dict[str, tuple[str, int]]:
     """State and samples of each cell of a printed plan."""

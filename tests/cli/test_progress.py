@@ -87,6 +87,7 @@ def test_ctrl_c_in_a_terminal(suite: Write) -> None:
     code, seen = terminal.end()
     assert code == 130, seen
     assert "run the same command again to resume" in " ".join(seen.split())
+    assert "missing" in (path.parent / "results" / "small" / "default" / "leaderboard.md").read_text()
     assert "Traceback" not in seen
 
 

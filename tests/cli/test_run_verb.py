@@ -16,6 +16,8 @@ from bench.store import atomic
 
 Write = Callable[..., Path]
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 
 def go(bench: object, path: Path, *more: object) -> object:
     return bench("run", path, "--results", path.parent / "results", "--device", "cpu", "--offline", *more)  # type: ignore[operator]

@@ -1,6 +1,6 @@
 """The harness's own overhead over calling an attack directly, in one process, alternating.
 
-    python benchmarks/overhead.py [--samples 512] [--rounds 5]
+    python benchmarks/overhead.py [--samples 512] [--rounds 5] [--case pgd]
 
 Both sides attack the same real images with the same library call and the same seed; the harness also judges, records and
 saves. The ratio is harness / direct, per round; the median counts. The goal is below 1.03.
@@ -92,8 +92,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--eps", default="0.2")
+    parser.add_argument("--case", default="", help="only the cases whose name holds this text")
     arguments = parser.parse_args()
     for name, (attack_text, search, attack) in CASES.items():
+        if arguments.case not in name:
+            continue
         text = SUITE.format(samples=arguments.samples, eps=arguments.eps, attack=attack_text)
         ratios, seconds = [], []
         for number in range(arguments.rounds + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,17 +20,28 @@ from bench.models.wrapper import CountedModel
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
+from bench.runner.weak_adversary import weak_adversary
 from bench.runner.worker import Worker
 from bench.stats import wilson
 from bench.store.parts import Examples
-from bench.store.records import SampleRecord
+from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
 from bench.suites.expand import expand, prerequisite_of
 from bench.suites.places import Places
 from bench.suites.spec import Suite
 
 WORST = "worst case"
-_COLUMNS = ["attack", "adversary", "clean_accuracy", "robust_accuracy", "low", "high", "attack_success_rate", "status"]
+_COLUMNS = [
+    "attack",
+    "adversary",
+    "clean_accuracy",
+    "robust_accuracy",
+    "low",
+    "high",
+    "attack_success_rate",
+    "status",
+    "flags",
+]
 _SAMPLES = [
     "attack",
     "adversary",
@@ -52,12 +63,13 @@ class Evaluation:
             ``clean_accuracy``, ``robust_accuracy`` (an upper bound), ``low`` and ``high`` (its 95 % Wilson interval over
             images), ``attack_success_rate`` (all shares in [0, 1]), ``status``: ``done``, ``error``, ``invalid`` (a flag
             says that the number means nothing), or for the worst case ``incomplete`` where an attack failed or is
-            invalid: its number is then only a bound, without an interval.
+            invalid: its number is then only a bound, without an interval; ``flags``: the rules of the flags, such as
+            ``no-adaptive-attack`` where nobody who knows the defense has attacked it; empty where there are none.
         samples: one row per attack and sample. Columns: ``attack``, ``adversary``, ``sample_index``, ``label``,
             ``clean_prediction``, ``adversarial_prediction``, ``clean_correct``, ``robust``, ``distance`` (of the judged
             point, in the threat model's norm), and the other fields of :class:`bench.store.records.SampleRecord`.
         errors: the traceback of each attack that failed.
-        flags: what a reader of the numbers must know, one line each.
+        flags: what a reader of the numbers must know, one line each: the attack, what it is, and the rule.
     """
 
     table: pd.DataFrame
@@ -157,6 +169,7 @@ class _Evaluate:
         self.images: dict[str, Tensor] = {}
         self.errors: dict[str, str] = {}
         self.flags: dict[str, None] = {}
+        self.rules: dict[str, dict[str, None]] = {}
         self.invalid: set[str] = set()
         self.saved: dict[int, Examples] = {}
 
@@ -170,14 +183,17 @@ class _Evaluate:
             except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: an error row, never a number)
                 self.errors[name] = traceback.format_exc()
                 self.flags[f"{name}: {type(error).__name__}: {error}"] = None
-                rows.append({"attack": name, "adversary": cell.adversary, "status": "error"})
+                self._note(cell, weak_adversary(self.suite, cell))
+                rows.append({**self._words(name, cell.adversary), "status": "error"})
                 continue
             if cell.role != "prerequisite":
                 self.frames[name] = frame
                 self.images[name] = torch.from_numpy(self.saved[number].images)
                 status = "invalid" if name in self.invalid else "done"
-                rows.append({"attack": name, "adversary": cell.adversary, **_numbers(frame), "status": status})
-        rows.append({"attack": WORST, "adversary": self.suite.adversaries[-1], **self._worst()})
+                rows.append({**self._words(name, cell.adversary), **_numbers(frame), "status": status})
+        self.rules[WORST] = {rule: None for rules in self.rules.values() for rule in rules}
+        knows = any(cell.adversary == "adaptive" for cell in self.cells if cell.role != "prerequisite")
+        rows.append({**self._words(WORST, "adaptive" if knows else "oblivious"), **self._worst()})
         samples = pd.concat(self.frames.values(), ignore_index=True) if self.frames else pd.DataFrame(columns=_SAMPLES)
         table = pd.DataFrame(rows, columns=_COLUMNS)
         return Evaluation(table, samples, self.errors, tuple(self.flags), self.images)
@@ -194,9 +210,8 @@ class _Evaluate:
             records += outcome.records
             if outcome.examples is not None:
                 images.append(outcome.examples.images)
-            for flag in outcome.report.flags:
-                self.flags[f"{_name(cell)}: {flag.message}"] = None
-                self.invalid |= {_name(cell)} if flag.severity == "invalid" else set()
+            self._note(cell, outcome.report.flags)
+        self._note(cell, weak_adversary(self.suite, cell))
         self.saved[number] = Examples(self.dataset.sample_ids, np.concatenate(images))
         frame = pd.DataFrame(records, columns=list(SampleRecord._fields)).drop(columns=["cell", "sample_id"])
         frame = frame.rename(columns={"position": "sample_index"})
@@ -204,6 +219,17 @@ class _Evaluate:
         frame.insert(1, "adversary", cell.adversary)
         frame["distance"] = frame[cell.threat_model.norm]
         return frame
+
+    def _note(self, cell: Cell, flags: Iterable[Flag]) -> None:
+        name = _name(cell)
+        for flag in flags:
+            self.flags[f"{name}: {flag.message} ({flag.rule})"] = None
+            self.rules.setdefault(name, {})[flag.rule] = None
+            self.invalid |= {name} if flag.severity == "invalid" else set()
+
+    def _words(self, name: str, adversary: str) -> dict[str, str]:
+        """A row's columns that aren't numbers."""
+        return {"attack": name, "adversary": adversary, "flags": ", ".join(self.rules.get(name, ()))}
 
     def _worst(self) -> dict[str, Any]:
         """Per sample, the worst over everything that ran: a bound without an interval where something is missing."""

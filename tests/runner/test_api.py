@@ -26,7 +26,17 @@ from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec
 
 EPS = 0.15
-COLUMNS = ["attack", "adversary", "clean_accuracy", "robust_accuracy", "low", "high", "attack_success_rate", "status"]
+COLUMNS = [
+    "attack",
+    "adversary",
+    "clean_accuracy",
+    "robust_accuracy",
+    "low",
+    "high",
+    "attack_success_rate",
+    "status",
+    "flags",
+]
 SAMPLES = {
     "attack",
     "sample_index",
@@ -248,6 +258,23 @@ def test_a_defense_is_attacked_as_a_defense(network: nn.Module, digits: tuple[Te
     )
     assert only.table["attack"].tolist() == ["pgd (oblivious)", "worst case"]
     assert only.table["robust_accuracy"].tolist() == [rows.loc["pgd (oblivious)", "robust_accuracy"]] * 2
+
+
+def test_a_defense_that_nobody_attacked_who_knows_it_is_flagged(tiny: tuple[Linear, Tensor, Tensor]) -> None:
+    model, x, y = tiny
+    defense = {"name": "bit_depth", "bits": 3}
+    weak = bench.evaluate(model, x, y, "linf:0.1", ["fgsm"], defense=defense, adversary="oblivious")
+    assert weak.table["flags"].tolist() == ["no-adaptive-attack", "no-adaptive-attack"]
+    assert weak.table["adversary"].tolist() == ["oblivious", "oblivious"]
+    (line,) = weak.flags
+    assert line.startswith("fgsm (oblivious): only an oblivious adversary")
+    assert "no-adaptive-attack" in repr(weak)
+    full = bench.evaluate(model, x, y, "linf:0.1", ["fgsm"], defense=defense)
+    assert full.flags == ()
+    assert full.table["flags"].tolist() == [""] * 4
+    bare = bench.evaluate(model, x, y, "linf:0.1", ["fgsm"], adversary="oblivious")
+    assert bare.flags == ()
+    assert bare.table["adversary"].tolist() == ["adaptive", "adaptive"]
 
 
 # -- the model and the world are as before -----------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from bench.suites.extend import read_extended
 from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import problems_of
 from bench.suites.override import override
+from bench.suites.paths import absolute
 from bench.suites.short_forms import each_eps
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
@@ -96,7 +96,7 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
 
     def found(value: str | None, loc: Loc) -> str | None:
         mark = sources.mark(loc)
-        return value if value is None or mark is None else _absolute(value, mark.directory)
+        return value if value is None or mark is None else absolute(value, mark.directory)
 
     models = tuple(
         model.model_copy(
@@ -107,12 +107,3 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
     dataset = suite.dataset.model_copy(update={"path": found(suite.dataset.path, ("dataset", "path"))})
     plugins = tuple(str(found(plugin, ("plugins", index))) for index, plugin in enumerate(suite.plugins))
     return suite.model_copy(update={"models": models, "dataset": dataset, "plugins": plugins})
-
-
-def _absolute(value: str, directory: Path) -> str:
-    """The path relative to the file that names it, else to the working directory; as it is where neither exists."""
-    for start in (directory, Path()):
-        candidate = os.path.join(start, os.path.expanduser(value))
-        if value and os.path.exists(candidate):
-            return os.path.abspath(candidate)
-    return value

@@ -28,27 +28,39 @@ def resolve(suite: Suite) -> Suite:
     """
     attacks = [_with_backend(_with_defaults(attack, registry.attacks)) for attack in suite.attacks]
     defenses = [_with_defaults(defense, registry.defenses) for defense in suite.defenses]
-    attack_ids = _unique(
-        [attack.id or _attack_name(attack) for attack in attacks],
-        [attack.id is None for attack in attacks],
-        [{"backend": attack.backend or "", **_arg_texts(attack)} for attack in attacks],
-    )
-    defense_ids = _unique(
-        [defense.id or _defense_name(defense) for defense in suite.defenses],
-        [defense.id is None for defense in defenses],
-        [_arg_texts(defense) for defense in defenses],
-    )
-    models = suite.models
-    model_ids = _unique(
-        [model.id for model in models], [_auto(model) for model in models], [_model_texts(m) for m in models]
-    )
     return suite.model_copy(
         update={
-            "attacks": _with_ids(attacks, attack_ids),
-            "defenses": _with_ids(defenses, defense_ids),
-            "models": _with_ids(models, model_ids),
+            "attacks": _with_ids(attacks, attack_ids(suite.attacks)),
+            "defenses": _with_ids(defenses, defense_ids(suite.defenses)),
+            "models": _with_ids(suite.models, model_ids(suite.models)),
         }
     )
+
+
+def attack_ids(attacks: Sequence[AttackSpec]) -> list[str]:
+    """The ids of a suite's attacks, in their order: ``pgd-20``, and what differs where two would be the same."""
+    filled = [_with_backend(_with_defaults(attack, registry.attacks)) for attack in attacks]
+    return _unique(
+        [attack.id or _attack_name(attack) for attack in filled],
+        [attack.id is None for attack in filled],
+        [{"backend": attack.backend or "", **_arg_texts(attack)} for attack in filled],
+    )
+
+
+def defense_ids(defenses: Sequence[DefenseSpec]) -> list[str]:
+    """The ids of a suite's defenses, in their order: ``jpeg-quality75`` where the quality was given."""
+    filled = [_with_defaults(defense, registry.defenses) for defense in defenses]
+    return _unique(
+        [defense.id or _defense_name(defense) for defense in defenses],
+        [defense.id is None for defense in defenses],
+        [_arg_texts(defense) for defense in filled],
+    )
+
+
+def model_ids(models: Sequence[ModelSpec]) -> list[str]:
+    """The ids of a suite's models, in their order."""
+    texts = [_model_texts(model) for model in models]
+    return _unique([model.id for model in models], [_auto(model) for model in models], texts)
 
 
 def _with_ids(specs: Sequence[_S], ids: Sequence[str]) -> tuple[_S, ...]:

@@ -1,8 +1,8 @@
 """``--set attacks.pgd.steps=50``: changes to a suite from the command line.
 
-The value is read as YAML. An item of a list is addressed by its index (from 0), or by its ``id`` or ``name``; a
-threat model also by its norm or as ``linf:8/255``, a model also as ``zoo:mnist_pgd``. Where several items match a name,
-all of them are changed.
+The value is read as YAML. An item of a list is addressed by its index (from 0), by its id (given, or made as in the
+tables: ``pgd-20``) or its ``name``; a threat model as ``linf:8/255`` or by its norm, a model also as ``zoo:mnist_pgd``.
+Where several items match a name, all of them are changed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.errors import Problem, SuiteError
+from bench.suites.addresses import Addresses, place_of_radius
 from bench.suites.nodes import Mark, Node, parse
-from bench.suites.short_forms import LISTS, model_id, split_model, split_threat_model
+from bench.suites.short_forms import LISTS, split_model, split_threat_model
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, RunOptions, Suite
 
 _FORM = "key=value, such as attacks.pgd.steps=50 or dataset.samples=100"
@@ -36,9 +37,11 @@ def override(root: Node, settings: Sequence[str]) -> None:
         SuiteError: for settings that aren't ``key=value`` or name something that the suite doesn't have.
     """
     problems: list[Problem] = []
+    addresses = Addresses(root) if settings else None
     for setting in settings:
+        assert addresses is not None
         try:
-            _Setting(setting).apply(root)
+            _Setting(setting, addresses).apply(root)
         except SuiteError as error:
             problems += error.problems
     if problems:
@@ -48,7 +51,8 @@ def override(root: Node, settings: Sequence[str]) -> None:
 class _Setting:
     """One ``--set``."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, addresses: Addresses) -> None:
+        self.addresses = addresses
         self.key, equals, self.value = text.partition("=")
         self.key = self.key.strip()
         self.mark = Mark(f"--set {text}", None, Path())
@@ -106,19 +110,41 @@ class _Setting:
 
     def _list(self, node: Node, section: str, parts: list[str], place: str) -> None:
         assert isinstance(node.value, list)
-        indices, rest = _items(node.value, section, parts)
+        indices, rest = self.addresses.find(node.value, section, parts)
         if not indices:
-            names = [_names(item, section) for item in node.value]
-            known = list(dict.fromkeys(name for one in names for name in one[:1]))
-            near = difflib.get_close_matches(parts[0], [name for one in names for name in one], n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            there = [*known, "an index from 0" + (f" to {len(names) - 1}" if len(names) > 1 else "")] if names else []
-            raise self._error(f"{place} has no {parts[0]!r}{hint}", ", ".join(there) or f"nothing: {place} is empty")
+            raise self._no_item(node.value, section, parts, place)
         for index in indices:
-            if not rest:
+            item, here = node.value[index], parts[: len(parts) - len(rest)]
+            one = place_of_radius(item, ".".join(here)) if section == "threat_models" else None
+            if one is not None:
+                self._radius(item, one, rest, f"{place}.{index}")
+            elif not rest:
                 node.value[index] = self._node()
             else:
-                self._step(node.value[index], section, rest, f"{place}.{parts[0]}")
+                self._step(item, section, rest, ".".join([place, *here]))
+
+    def _no_item(self, items: list[Node], section: str, parts: list[str], place: str) -> SuiteError:
+        names = [name for own in self.addresses.names(items, section) for name in own]
+        near = difflib.get_close_matches(parts[0], names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        there = [
+            *self.addresses.shown(items, section),
+            "an index from 0" + (f" to {len(items) - 1}" if len(items) > 1 else ""),
+        ]
+        return self._error(
+            f"{place} has no {parts[0]!r}{hint}", ", ".join(there) if items else f"nothing: {place} is empty"
+        )
+
+    def _radius(self, item: Node, index: int, rest: list[str], place: str) -> None:
+        """One radius of a threat model that lists several: it has nothing else of its own."""
+        assert isinstance(item.value, dict)
+        if rest != ["eps"]:
+            raise self._error(
+                f"{self.key} is one of the radii of {place}, which share the rest", f"its eps, or {place}.norm"
+            )
+        radii = item.value["eps"].value
+        assert isinstance(radii, list)
+        radii[index] = self._node()
 
     def _step(self, node: Node, section: str, parts: list[str], place: str) -> None:
         widened = _widened(node, section)
@@ -177,32 +203,3 @@ def _widened(node: Node, section: str) -> Node:
         except ValueError as error:
             raise SuiteError([Problem(str(error), node.mark.file, node.mark.line, section)]) from error
     return node
-
-
-def _items(items: list[Node], section: str, parts: list[str]) -> tuple[list[int], list[str]]:
-    """The items that the first parts address, and the parts that are left; ids may hold dots, so the longest wins."""
-    for length in range(len(parts), 0, -1):
-        name = ".".join(parts[:length])
-        found = [index for index, item in enumerate(items) if name in _names(item, section)]
-        if found:
-            return found, parts[length:]
-    if parts[0].isascii() and parts[0].isdigit() and int(parts[0][:9]) < len(items):
-        return [int(parts[0][:9])], parts[1:]
-    return [], parts
-
-
-def _names(item: Node, section: str) -> list[str]:
-    """What an item of a list answers to, the most usual first."""
-    plain = item.plain()
-    if section == "models":
-        value = split_model(plain) if isinstance(plain, str) else plain
-        if not isinstance(value, dict):
-            return []
-        given = [value.get("id") or model_id(value), value.get("name"), plain]
-    elif section == "threat_models" and isinstance(plain, dict):
-        given = [f"{plain.get('norm')}:{plain.get('eps')}", plain.get("norm")]
-    elif section == "threat_models":
-        given = [plain, str(plain).partition(":")[0]]
-    else:
-        given = [plain.get("id"), plain.get("name")] if isinstance(plain, dict) else [plain]
-    return [name for name in given if isinstance(name, str)]

@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import Problem, SuiteError
 from bench.suites.load import load_suite
+from bench.suites.naming import resolve
 from bench.suites.spec import Suite
 
 Write = Callable[..., Path]
@@ -42,6 +43,44 @@ def test_a_parameter_goes_to_every_item_of_that_name(path: Path) -> None:
 
 def test_an_id_is_more_exact_than_a_name(path: Path) -> None:
     assert [one.args for one in changed(path, "attacks.long.steps=7").attacks] == [{}, {"steps": 20}, {"steps": 7}]
+
+
+def test_an_id_that_the_tables_show_is_an_address(write: Write) -> None:
+    attacks = "[pgd, {name: pgd, steps: 20}, {name: pgd, steps: 20, alpha: 0.1}, {name: pgd, steps: 0.5, loss: no}]"
+    path = write(attacks=attacks, defenses="[jpeg, {name: jpeg, quality: 30}]")
+    before = load_suite(path).suite.model_copy(update={"attacks": load_suite(path).suite.attacks[:3]})
+    ids = [one.id for one in resolve(before).attacks]
+    assert ids == ["pgd-10", "pgd-20", "pgd-20-alpha0.1"]
+    suite = changed(path, "attacks.3=fgsm", *(f"attacks.{one}.steps={steps}" for steps, one in enumerate(ids, start=1)))
+    assert [one.args.get("steps") for one in suite.attacks] == [1, 2, 3, None]
+    suite = changed(path, "attacks.3=fgsm", "defenses.jpeg-quality30.quality=10", "attacks.pgd-10.steps=20")
+    assert [one.args for one in suite.defenses] == [{}, {"quality": 10}]
+
+
+def test_an_id_stays_with_its_item_while_it_is_changed(path: Path) -> None:
+    suite = changed(path, "attacks.pgd-20.steps=50", "attacks.pgd-20.loss=margin")
+    assert [one.args for one in suite.attacks] == [{}, {"steps": 50, "loss": "margin"}, {"steps": 100}]
+    suite = changed(path, "attacks=[{name: pgd, steps: 7}]", "attacks.pgd-7.restarts=2")
+    assert [one.args for one in suite.attacks] == [{"steps": 7, "restarts": 2}]
+    assert "pgd-20" not in refused(path, "attacks=[fgsm]", "attacks.pgd-20.steps=3")[0].accepted
+
+
+def test_models_of_one_name_are_addressed_by_the_ids_of_the_tables(write: Write, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.pt").touch()
+    path = write(models="[checkpoint:one/w.pt, {source: checkpoint, weights: two/w.pt, architecture: cnn}]")
+    assert [one.id for one in resolve(load_suite(path).suite).models] == ["w-one.pt", "w-cnn-two.pt"]
+    suite = changed(path, "models.w-one.pt.architecture=resnet18", "models.w-cnn-two.pt.id=second")
+    assert [(one.id, one.architecture) for one in suite.models] == [("w", "resnet18"), ("second", "cnn")]
+
+
+def test_a_radius_is_an_address_however_it_is_written(path: Path, write: Write) -> None:
+    radii = [one.slug for one in changed(path, "threat_models.linf:16/510.eps=4/255").threat_models]
+    assert radii == ["linf-2_255", "linf-4_255", "l2-0.5"]
+    other = write(threat_models="[{norm: Linf, eps: 0.5}, 'l2:1/2']", file="other.yaml")
+    assert [one.slug for one in changed(other, "threat_models.linf:0.5.eps=1").threat_models] == ["linf-1", "l2-0.5"]
+    assert [one.slug for one in changed(other, "threat_models.l2:0.5=l2:3").threat_models] == ["linf-0.5", "l2-3"]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +172,19 @@ def test_later_settings_win_and_values_may_hold_equals_signs(path: Path) -> None
         ("=3", "'' is not a place", "key=value"),
         ("attacks..steps=3", "'attacks..steps' is not a place", "key=value"),
         ("atacks.pgd.steps=3", "a suite has no 'atacks'; did you mean attacks?", "name, description"),
-        ("attacks.pdg.steps=3", "attacks has no 'pdg'; did you mean pgd?", "fgsm, pgd, long, an index from 0 to 2"),
+        ("attacks.pdg.steps=3", "attacks has no 'pdg'; did you mean pgd?", "fgsm, pgd-20, long, an index from 0 to 2"),
         ("attacks.3.steps=3", "attacks has no '3'", "an index from 0 to 2"),
         ("attacks.-1.steps=3", "attacks has no '-1'", "an index from 0 to 2"),
         ("attacks.99999999999999.steps=3", "attacks has no '99999999999999'", "fgsm"),
         ("models.larg.id=3", "models has no 'larg'", "small, mine.v2, b"),
+        ("defenses.jpg.quality=3", "did you mean jpeg?", "none, jpeg, an index from 0 to 1"),
+        ("threat_models.l2:1.eps=3", "has no 'l2:1'", "linf:2/255, linf:8/255, l2:0.5, an index from 0 to 1"),
+        (
+            "threat_models.linf:8/255.norm=l2",
+            "is one of the radii of threat_models.0",
+            "its eps, or threat_models.0.norm",
+        ),
+        ("threat_models.linf:8/255=l2:1", "is one of the radii of threat_models.0", "its eps"),
         ("include.0.model=x", "the suite has no include", "--set include=[...]"),
         ("exclude.5.model=x", "exclude has no '5'", "an index from 0"),
         ("run.foo.bar=3", "run has no 'foo'", "seeds, precision"),

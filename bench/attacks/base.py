@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
@@ -72,6 +72,10 @@ class AttackContext:
             point of highest loss.
         batch_size: the most samples of one pass; the engine halves it when memory runs out.
         report: called with (samples finished, samples still robust) as the attack goes on.
+        precision: of the search: ``float32``, or ``bfloat16`` with every success verified in float32.
+        pinned: whether every pass has exactly ``batch_size`` rows, so that kernels give each sample the same bits in
+            every batch.
+        stage: which part of an ensemble this is; part of every draw.
     """
 
     threat_model: ThreatModel
@@ -79,6 +83,13 @@ class AttackContext:
     search: str = "first_success"
     batch_size: int = 256
     report: Callable[[int, int], None] = field(default=lambda finished, robust: None)
+    precision: str = "float32"
+    pinned: bool = False
+    stage: str = ""
+
+    def exact(self) -> AttackContext:
+        """The same in float32."""
+        return replace(self, precision="float32")
 
 
 @dataclass(slots=True)
@@ -93,6 +104,8 @@ class AttackResult:
         stage: stage of an ensemble that each point comes from, N strings; empty without stages.
         stages: what each stage cost.
         flags: what a reader of the number must know.
+        zero_gradient: samples on which every gradient was zero, so that the attack never moved, shape (N,), bool;
+            ``None`` where nobody looked.
     """
 
     x_adv: Tensor
@@ -102,6 +115,7 @@ class AttackResult:
     stage: list[str]
     stages: tuple[StageCost, ...] = ()
     flags: tuple[Flag, ...] = ()
+    zero_gradient: Tensor | None = None
 
     @classmethod
     def untouched(cls, samples: Samples) -> AttackResult:

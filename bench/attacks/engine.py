@@ -1,211 +1,316 @@
-"""Runs step attacks: per-sample state machines that share batches.
+"""Runs attacks as per-sample state machines that share batches.
 
-All state is per sample (restart, iteration, best point), so a sample leaves the batch as soon as it is done and the next
-one waiting takes its place; samples at different iterations share a pass. Verdicts don't depend on the batch size beyond
-the last bits of the kernels.
+All state is per sample, so a sample leaves the batch as soon as it is done, the batch is compacted, and waiting samples
+take the free places; samples at different points of their search share a pass. The engine evaluates points, keeps the
+best one of each sample, verifies successes in float32 and counts passes; an attack only says where a sample starts and
+where it goes next.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
-from bench.attacks.losses import Loss, margin
+from bench.attacks.base import AttackContext, AttackResult, Samples, Target
+from bench.attacks.batch import Batch, Seen
+from bench.attacks.losses import margin
 from bench.attacks.memory import out_of_memory
+from bench.attacks.search_attack import SearchAttack
 from bench.errors import AttackError
 
+T = TypeVar("T")
+
 HAIRLINE = 1e-4
-"""A sample leaves the batch when its margin is this far below zero, relative to its largest logit (at least 1)."""
+"""A sample leaves the batch when its margin is this far above zero, relative to its largest logit (at least 1)."""
+CLOSE = 0.1
+"""Survivors whose best margin came this close to zero, relative to their clean margin, are searched again in float32."""
 
 
-class StepAttack(Attack):
-    """An attack that takes gradient steps from a start: the engine does everything else."""
-
-    @property
-    @abstractmethod
-    def steps(self) -> int:
-        """Gradient steps of one restart."""
-
-    @property
-    def restarts(self) -> int:
-        """Independent starts."""
-        return 1
-
-    @property
-    @abstractmethod
-    def loss(self) -> Loss:
-        """What it maximises: (logits, y) to losses of shape (N,)."""
-
-    @abstractmethod
-    def start(self, samples: Samples, restarts: Tensor, context: AttackContext) -> Tensor:
-        """Where each sample starts its restart (shape (N,), int64): points of the threat model, shape (N, C, H, W)."""
-
-    @abstractmethod
-    def step(self, x_adv: Tensor, x: Tensor, gradient: Tensor, iteration: Tensor, context: AttackContext) -> Tensor:
-        """One step: the next point of each sample, inside the threat model.
-
-        Args:
-            x_adv: current points, shape (N, C, H, W).
-            x: clean images.
-            gradient: of the summed loss at ``x_adv``.
-            iteration: steps that each sample has taken in this restart, shape (N,), int64.
-            context: the threat model.
-        """
-
-    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
-        """Attacks every sample; see :class:`bench.attacks.base.Attack`."""
-        return _Search(self, model, samples, context).run()
-
-    def passes(self, num_classes: int) -> tuple[float, float]:
-        """One forward and backward pass for each step, and a last forward pass for each restart."""
-        return self.restarts * (self.steps + 1), self.restarts * self.steps
-
-
-@dataclass(slots=True)
-class _Evaluated:
-    """One pass over the samples in the batch."""
-
-    loss: Tensor
-    adversarial: Tensor
-    clear: Tensor
-    gradient: Tensor
-
-
-def ball_start(samples: Samples, restarts: Tensor, context: AttackContext, *, random: bool) -> Tensor:
-    """Where an attack may start: a random point of the ball, drawn for each sample and restart, or the clean image.
+def search(attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+    """Runs an attack on every sample.
 
     Args:
-        samples: the samples that start.
-        restarts: the restart of each, shape (N,), int64.
-        context: threat model and draws.
-        random: which of the two.
+        attack: says where samples start and go.
+        model: the model under attack.
+        samples: images that it classifies correctly.
+        context: threat model, draws, search, batch size and precision.
+
+    Raises:
+        AttackError: where a logit isn't finite.
     """
-    if not random:
-        return samples.x.clone()
-    generators = context.draws.generators(samples.ids, restarts=restarts.tolist())
-    return context.threat_model.random_start(samples.x, generators)
+    state = _Search(attack, model, samples, context)
+    result = state.run()
+    if context.precision == "float32":
+        return result
+    return _again(attack, model, samples, context, result, state.close())
 
 
 class _Search:
-    """The state of all samples of one attack run."""
+    """The state of all samples of one attack."""
 
-    def __init__(self, attack: StepAttack, model: Target, samples: Samples, context: AttackContext) -> None:
+    def __init__(self, attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> None:
         self.attack, self.model, self.samples, self.context = attack, model, samples, context
         n, device = len(samples), samples.x.device
-        self.batch_size = max(1, context.batch_size)
-        self.x_adv = samples.x.clone()
+        self.width = self.piece = max(1, context.batch_size)
+        self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
-        self.best_loss = torch.full((n,), -torch.inf, device=device)
+        self.score = torch.full((n,), -torch.inf, device=device)
+        """of the best point: its loss or margin, or its negative distance where the attack minimises that"""
+        self.margin = torch.full((n,), -torch.inf, device=device)
+        """the highest so far"""
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
-        self.iteration = torch.zeros(n, dtype=torch.int64, device=device)
-        self.restart = torch.zeros(n, dtype=torch.int64, device=device)
+        self.settled = torch.zeros(n, dtype=torch.bool, device=device)
+        self.moved = torch.zeros(n, dtype=torch.bool, device=device)
+        """whether a gradient was ever other than zero"""
+        self.scale = torch.ones(n, device=device)
+        """the first margin's size, which tells what is close"""
+        self.steps = torch.zeros(n, dtype=torch.int64, device=device)
         self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
+        self.ranking: Tensor | None = None
         self.waiting = list(range(n))
-        self.active = torch.zeros(0, dtype=torch.int64, device=device)
+        self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
 
     def run(self) -> AttackResult:
         """Until no sample is left."""
+        if self.attack.chooses_targets and len(self.samples):
+            self._rank()
         while True:
             self._refill()
-            if not len(self.active):
+            if not len(self.batch):
                 break
-            try:
-                evaluated = self._evaluate(self.active)
-            except Exception as error:
-                if not out_of_memory(error) or self.batch_size == 1:
-                    raise
-                self._shrink()
-                continue
-            self._advance(evaluated)
-        steps = (self.restart * self.attack.steps + self.iteration).cpu()
-        forwards, backwards = self.forwards.cpu().double(), self.backwards.cpu().double()
-        return AttackResult(self.best, steps, forwards, backwards, [""] * len(self.samples))
+            seen = self._evaluate(self.batch)
+            self._keep(self.batch, self.batch.x_adv, seen)
+            self._advance(seen)
+        result = AttackResult(
+            self.best,
+            self.steps.cpu(),
+            self.forwards.cpu().double(),
+            self.backwards.cpu().double(),
+            [""] * len(self.samples),
+        )
+        if self.attack.uses_gradients:
+            result.zero_gradient = (~self.moved & (self.backwards > 0)).cpu()
+        return result
+
+    def close(self) -> Tensor:
+        """Survivors that came close to being broken, shape (N,)."""
+        return ~self.broken & (self.margin > -CLOSE * self.scale)
+
+    def _rank(self) -> None:
+        logits = self._in_pieces(self.samples.x, self.forwards)
+        self.ranking = logits.argsort(dim=1, descending=True)
 
     def _refill(self) -> None:
-        free = self.batch_size - len(self.active)
+        free = self.width - len(self.batch)
         if free <= 0 or not self.waiting:
             return
         # A handful of fresh samples beside a half-empty batch costs no more than the batch alone; one at a time would.
-        if len(self.active) and free < self.batch_size // 4 and len(self.waiting) > free:
+        if len(self.batch) and free < self.width // 4 and len(self.waiting) > free:
             return
         chosen, self.waiting = self.waiting[:free], self.waiting[free:]
-        fresh = torch.tensor(chosen, dtype=torch.int64, device=self.active.device)
-        started = self.forwards[fresh] > 0
-        self._start(fresh[~started])
-        self.active = torch.cat([self.active, fresh])
+        self.batch = self.batch.joined(self._fresh(torch.tensor(chosen, dtype=torch.int64, device=self.best.device), 0))
 
-    def _start(self, indices: Tensor) -> None:
-        if len(indices):
-            chosen = self.samples.take(indices)
-            self.x_adv[indices] = self.attack.start(chosen, self.restart[indices], self.context)
+    def _fresh(self, places: Tensor, run: int | Tensor) -> Batch:
+        """The samples at the start of a run."""
+        x = self.samples.x[places]
+        batch = Batch(
+            places,
+            torch.zeros_like(places) + run,
+            torch.zeros_like(places),
+            x,
+            self.samples.y[places],
+            x,
+            None if self.ranking is None else self.ranking[places],
+        )
+        if len(places):
+            self.attack.begin(batch, [self.samples.ids[place] for place in places.tolist()], self.context)
+        return batch
 
-    def _evaluate(self, active: Tensor) -> _Evaluated:
-        x_adv, y = self.x_adv[active].requires_grad_(), self.samples.y[active]
-        last = self.iteration[active] >= self.attack.steps
-        needs_gradient = not bool(last.all())
-        with torch.set_grad_enabled(needs_gradient):
-            logits = self.model(x_adv)
-            loss = self.attack.loss(logits, y)
-        if needs_gradient:
-            (gradient,) = torch.autograd.grad(loss[~last].sum(), x_adv)
-            self.backwards[active[~last]] += 1
-        else:
-            gradient = torch.zeros_like(x_adv)
-        self.forwards[active] += 1
-        values = logits.detach()
-        if not torch.isfinite(values).all():
-            raise AttackError("the model gave logits that aren't finite on a point of the attack")
-        above = margin(values, y)
-        scale = values.abs().amax(1).clamp_min(1.0)
-        return _Evaluated(loss.detach(), above > 0, above > HAIRLINE * scale, gradient)
+    def _evaluate(self, batch: Batch) -> Seen:
+        """One pass, in smaller pieces where memory runs out."""
+        gradients = self.attack.uses_gradients and bool((batch.iteration < self.attack.steps).any())
+        seen = self._patiently(lambda: self._passes(batch, gradients), len(batch))
+        self.forwards[batch.place] += self.attack.eot_iter
+        if gradients:
+            here = batch.iteration < self.attack.steps
+            self.backwards[batch.place] += self.attack.eot_iter * here
+            self._note_zero_gradients(batch, seen)
+        return seen
 
-    def _advance(self, evaluated: _Evaluated) -> None:
-        active = self.active
-        self._keep_best(active, evaluated)
-        ended = self.iteration[active] >= self.attack.steps
-        done = ended & (self.restart[active] + 1 >= self.attack.restarts)
-        if self.context.search == "first_success":
-            done |= evaluated.clear
-        going = ~done & ~ended
-        moving = active[going]
-        if len(moving):
-            self.x_adv[moving] = self.attack.step(
-                self.x_adv[moving],
-                self.samples.x[moving],
-                evaluated.gradient[going],
-                self.iteration[moving],
-                self.context,
+    def _passes(self, batch: Batch, gradients: bool) -> Seen:
+        if self.piece >= len(batch):
+            return self._pass(batch, gradients)
+        rows = torch.split(torch.arange(len(batch), device=batch.place.device), self.piece)
+        return Seen.joined([self._pass(batch.take(part), gradients) for part in rows])
+
+    def _pass(self, batch: Batch, gradients: bool) -> Seen:
+        x = batch.x_adv.detach().requires_grad_(gradients)
+        seen = []
+        for _ in range(self.attack.eot_iter):
+            with torch.set_grad_enabled(gradients):
+                logits = self._logits(x)
+                losses = self.attack.losses(logits, batch)
+            last = len(losses) - 1
+            found = (
+                tuple(
+                    torch.autograd.grad(loss.sum(), x, retain_graph=number < last)[0]
+                    for number, loss in enumerate(losses)
+                )
+                if gradients
+                else ()
             )
-            self.iteration[moving] += 1
-        again = active[ended & ~done]
-        if len(again):
-            self.restart[again] += 1
-            self.iteration[again] = 0
-            self._start(again)
-        self.active = active[~done]
-        if len(self.active) < len(active):
-            finished = len(self.samples) - len(self.active) - len(self.waiting)
+            values = _finite(logits.detach())
+            seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
+        return Seen.mean(seen)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Of the model, in the precision of the search, at a fixed batch shape where that is asked for."""
+        count, width = len(x), self.width
+        if self.context.pinned and count < width:
+            x = torch.cat([x, x.detach()[:1].expand(width - count, *x.shape[1:])])
+        if self.context.precision == "float32":
+            return self.model(x)[:count]
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return self.model(x)[:count]
+
+    def _in_pieces(self, x: Tensor, counts: Tensor, places: Tensor | None = None) -> Tensor:
+        """Float32 logits without gradients, counted for each sample."""
+        logits = self._patiently(lambda: self._plain(x, self.model), len(x))
+        if places is None:
+            counts += 1
+        else:
+            counts[places] += 1
+        return logits
+
+    def _plain(self, x: Tensor, model: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.no_grad():
+            return _finite(torch.cat([model(part) for part in torch.split(x, self.piece)]))
+
+    def _patiently(self, call: Callable[[], T], count: int) -> T:
+        """Tries again with pieces of half the size where memory runs out."""
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not out_of_memory(error) or self.piece == 1:
+                    raise
+            self.piece = max(1, min(self.piece, count) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _look(self, x: Tensor) -> Seen:
+        """Evaluates other points of the batch for the attack, and keeps what they show."""
+        batch = self.batch
+        logits = self._patiently(lambda: self._plain(x, self._logits), len(x))
+        self.forwards[batch.place] += 1
+        seen = Seen(logits, margin(logits, batch.y), self.attack.losses(logits, batch))
+        self._keep(batch, x, seen)
+        return seen
+
+    def _keep(self, batch: Batch, x: Tensor, seen: Seen) -> None:
+        """Keeps each sample's best point: an adversarial one beats one that isn't, then the better score wins."""
+        place, was = batch.place, self.broken[batch.place]
+        scale = seen.logits.abs().amax(1).clamp_min(1.0)
+        first = torch.isinf(self.margin[place])
+        self.scale[place[first]] = seen.margin[first].abs().clamp_min(1e-6)
+        self._verify(batch, x, seen)
+        self.margin[place] = torch.maximum(self.margin[place], seen.margin)
+        adversarial = seen.margin > 0
+        if self.attack.minimum_norm:
+            distance = self.context.threat_model.distance(x, batch.x)
+            score = -distance
+            better = adversarial & (score > self.score[place])
+            inside = distance <= self.context.threat_model.radius
+        else:
+            score = seen.margin if self.attack.ranked_by == "margin" else seen.loss
+            better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
+            inside = torch.ones_like(adversarial)
+        chosen = place[better]
+        self.best[chosen] = x[better]
+        self.score[chosen] = score[better]
+        self.broken[place] = was | (adversarial & inside)
+        if self.context.search == "first_success":
+            self.settled[place] |= inside & (seen.margin > HAIRLINE * scale)
+
+    def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> None:
+        """In a cheaper precision a success is a claim: float32 says whether it is one."""
+        if self.context.precision == "float32":
+            return
+        claimed = (seen.margin > 0).nonzero().flatten()
+        if len(claimed):
+            logits = self._in_pieces(x[claimed], self.forwards, batch.place[claimed])
+            seen.margin[claimed] = margin(logits, batch.y[claimed])
+
+    def _advance(self, seen: Seen) -> None:
+        """Steps, restarts and leavings."""
+        batch = self.batch
+        stepping = (batch.iteration < self.attack.steps) & ~self.settled[batch.place]
+        if bool(stepping.all()):
+            self.attack.step(batch, seen, self._look, self.context)
+            rest = None
+        else:
+            rest = batch.take(~stepping)
+            self.batch = batch = batch.take(stepping)
+            if len(batch):
+                self.attack.step(batch, seen.take(stepping), self._look, self.context)
+        self.steps[batch.place] += 1
+        batch.iteration = batch.iteration + 1
+        if rest is not None:
+            rest.iteration = rest.iteration + 1
+            self.batch = batch.joined(rest)
+        self._retire()
+
+    def _retire(self) -> None:
+        """Samples that are done leave; those with runs left start the next one."""
+        batch = self.batch
+        ended, settled = batch.iteration >= self.last, self.settled[batch.place]
+        gone = settled | (ended & (batch.run + 1 >= self.runs))
+        if not bool((ended | gone).any()):
+            return
+        again = ended & ~gone
+        fresh = self._fresh(batch.place[again], batch.run[again] + 1) if bool(again.any()) else None
+        self.batch = batch.take(~(ended | gone))
+        if fresh is not None:
+            self.batch = self.batch.joined(fresh)
+        if bool(gone.any()):
+            finished = len(self.samples) - len(self.batch) - len(self.waiting)
             self.context.report(finished, len(self.samples) - int(self.broken.sum()))
 
-    def _keep_best(self, active: Tensor, evaluated: _Evaluated) -> None:
-        """An adversarial point beats one that isn't, whatever their losses; then the higher loss wins."""
-        was = self.broken[active]
-        higher = evaluated.loss > self.best_loss[active]
-        better = (evaluated.adversarial & ~was) | ((evaluated.adversarial == was) & higher)
-        chosen = active[better]
-        self.best[chosen] = self.x_adv[chosen]
-        self.best_loss[chosen] = evaluated.loss[better]
-        self.broken[active] = was | evaluated.adversarial
+    def _note_zero_gradients(self, batch: Batch, seen: Seen) -> None:
+        still = (~self.moved[batch.place]).nonzero().flatten()
+        if len(still):
+            moves = torch.zeros(len(still), dtype=torch.bool, device=still.device)
+            for gradient in seen.gradients:
+                moves |= gradient[still].flatten(1).abs().amax(1) > 0
+            self.moved[batch.place[still[moves]]] = True
 
-    def _shrink(self) -> None:
-        """Half the batch goes back to wait; its state stays, so nothing is lost."""
-        self.batch_size = max(1, min(self.batch_size, len(self.active)) // 2)
-        self.waiting = self.active[self.batch_size :].tolist() + self.waiting
-        self.active = self.active[: self.batch_size]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+
+def _again(
+    attack: SearchAttack, model: Target, samples: Samples, context: AttackContext, result: AttackResult, close: Tensor
+) -> AttackResult:
+    """Searches the samples that came close once more, in float32, and takes what that breaks."""
+    rows = close.nonzero().flatten()
+    if not len(rows):
+        return result
+    found = attack.run(model, samples.take(rows), context.exact())
+    pieces = zip(
+        torch.split(found.x_adv, context.batch_size), torch.split(samples.y[rows], context.batch_size), strict=True
+    )
+    with torch.no_grad():
+        now = torch.cat([margin(model(x), y) > 0 for x, y in pieces])
+    result.x_adv[rows[now]] = found.x_adv[now]
+    cpu = rows.cpu()
+    result.iterations[cpu] += found.iterations
+    result.forwards[cpu] += found.forwards + 1
+    result.backwards[cpu] += found.backwards
+    return result
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not torch.isfinite(logits).all():
+        raise AttackError("the model gave logits that aren't finite on a point of the attack")
+    return logits

@@ -6,17 +6,19 @@ Goodfellow et al. 2015, Explaining and Harnessing Adversarial Examples, arXiv:14
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from bench.attacks.base import AttackContext, Samples
-from bench.attacks.engine import StepAttack, ball_start
-from bench.attacks.losses import LOSSES, Loss
+from bench.attacks.base import AttackContext
+from bench.attacks.batch import Batch, Seen
+from bench.attacks.losses import LOSSES
 from bench.attacks.parameters import FGSMParams
+from bench.attacks.search_attack import Look, SearchAttack, ball_start
 
 
-class FGSM(StepAttack):
+class FGSM(SearchAttack):
     """One step of length alpha (eps where it isn't given) along the steepest ascent of the loss."""
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
@@ -31,16 +33,16 @@ class FGSM(StepAttack):
         """One."""
         return 1
 
-    @property
-    def loss(self) -> Loss:
+    def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """Cross-entropy or margin."""
-        return LOSSES[self.params.loss]
+        return (LOSSES[self.params.loss](logits, batch.y),)
 
-    def start(self, samples: Samples, restarts: Tensor, context: AttackContext) -> Tensor:
+    def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
         """The clean image, or a random point of the ball."""
-        return ball_start(samples, restarts, context, random=self.params.random_start)
+        batch.x_adv = ball_start(batch, ids, context, random=self.params.random_start)
 
-    def step(self, x_adv: Tensor, x: Tensor, gradient: Tensor, iteration: Tensor, context: AttackContext) -> Tensor:
+    def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """``x_adv + alpha * ascend(gradient)``, projected."""
         alpha = context.threat_model.radius if self.params.alpha is None else self.params.alpha
-        return context.threat_model.project(x_adv + alpha * context.threat_model.ascend(gradient), x)
+        moved = batch.x_adv + alpha * context.threat_model.ascend(seen.gradient)
+        batch.x_adv = context.threat_model.project(moved, batch.x)

@@ -6,20 +6,22 @@ Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from bench.attacks.base import AttackContext, Samples
-from bench.attacks.engine import StepAttack, ball_start
-from bench.attacks.losses import LOSSES, Loss
+from bench.attacks.base import AttackContext
+from bench.attacks.batch import Batch, Seen
+from bench.attacks.losses import LOSSES
 from bench.attacks.parameters import PGDParams
+from bench.attacks.search_attack import Look, SearchAttack, ball_start
 
 DEFAULT_REACH = 2.5
 """The default steps together reach 2.5 eps, so that the boundary of the ball is met from any start (Madry's challenge)."""
 
 
-class PGD(StepAttack):
+class PGD(SearchAttack):
     """Steepest ascent of the loss, projected after every step, from random starts."""
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
@@ -34,28 +36,35 @@ class PGD(StepAttack):
         """Gradient steps of one restart."""
         return self.params.steps
 
-    @property
-    def restarts(self) -> int:
+    def runs(self, num_classes: int) -> int:
         """Independent starts."""
         return self.params.restarts
 
-    @property
-    def loss(self) -> Loss:
+    def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """Cross-entropy or margin."""
-        return LOSSES[self.params.loss]
+        return (LOSSES[self.params.loss](logits, batch.y),)
 
-    def start(self, samples: Samples, restarts: Tensor, context: AttackContext) -> Tensor:
+    def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
         """A random point of the ball, or the clean image."""
-        return ball_start(samples, restarts, context, random=self.params.random_start)
+        batch.x_adv = ball_start(batch, ids, context, random=self.params.random_start)
+        box = context.threat_model.box(batch.x)
+        if box is not None:
+            batch.state["low"], batch.state["high"] = box
 
-    def step(self, x_adv: Tensor, x: Tensor, gradient: Tensor, iteration: Tensor, context: AttackContext) -> Tensor:
+    def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """``x_adv + alpha_t * ascend(gradient)``, projected; alpha_t by the step rule."""
-        alpha = step_size(self.params, context.threat_model.radius)
-        move = alpha * context.threat_model.ascend(gradient)
+        move = context.threat_model.ascend(seen.gradient).mul_(step_size(self.params, context.threat_model.radius))
         if self.params.step_rule == "cosine":
-            factor = 0.5 * (1 + (iteration * (math.pi / self.params.steps)).cos())
-            move = move * factor.to(move.dtype).view(-1, *[1] * (move.dim() - 1))
-        return context.threat_model.project(x_adv + move, x)
+            factor = 0.5 * (1 + (batch.iteration * (math.pi / self.params.steps)).cos())
+            move *= factor.to(move.dtype).view(-1, *[1] * (move.dim() - 1))
+        batch.x_adv = projected(move.add_(batch.x_adv), batch, context)
+
+
+def projected(points: Tensor, batch: Batch, context: AttackContext) -> Tensor:
+    """Points inside the threat model; a box that the attack keeps (``low``, ``high``) saves work."""
+    if "low" in batch.state:
+        return points.clamp_(batch.state["low"], batch.state["high"])
+    return context.threat_model.project(points, batch.x)
 
 
 def step_size(params: PGDParams, radius: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import metrics
 from bench.errors import StoreError
@@ -39,7 +39,7 @@ def finished(
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
-    extra = [*_declared_accuracy(planned, wanted), *_weak_adversary(plan, planned)]
+    extra = [*_declared_accuracy(planned, wanted), *_weak_adversary(plan, planned), *_zero_gradients(reports)]
     return _record(
         plan,
         planned,
@@ -132,6 +132,23 @@ def _weak_adversary(plan: Plan, planned: PlannedCell) -> list[Flag]:
         text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"
         return [Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source)]
     return []
+
+
+def _zero_gradients(reports: list[ShardReport]) -> list[Flag]:
+    """Samples that a gradient attack could not move, because every gradient was exactly zero.
+
+    Where that is all that is left, the attack attacked nothing, and its number says nothing.
+    """
+    stuck, unbroken = sum(report.zero_gradient for report in reports), sum(report.unbroken for report in reports)
+    if not stuck:
+        return []
+    text = (
+        f"{stuck} of {unbroken} unbroken samples have a zero gradient at every point of the attack, which never moved: "
+        "masked gradients, not robustness"
+    )
+    source = "Carlini et al. 2019, arXiv:1902.06705; Athalye et al. 2018, arXiv:1802.00420"
+    severity: Literal["warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
+    return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
 
 
 def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:

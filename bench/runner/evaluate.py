@@ -105,6 +105,8 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         batch_size=worker.batch_size,
         stages=found.stages,
         flags=flags,
+        zero_gradient=_stuck(found, records),
+        unbroken=sum(record.robust for record in records),
     )
     return ShardOutcome(records, shard_report, _kept(shard, ids, records, verdict))
 
@@ -139,7 +141,17 @@ def _attacked(
     for place, stage in zip(chosen.tolist(), here.stage, strict=True):
         result.stage[place] = stage
     result.stages, result.flags = here.stages, here.flags
+    if here.zero_gradient is not None:
+        result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
+        result.zero_gradient[chosen] = here.zero_gradient.cpu()
     return result
+
+
+def _stuck(found: AttackResult, records: list[SampleRecord]) -> int:
+    """Samples that are robust only because every gradient was zero, as far as the attack can tell."""
+    if found.zero_gradient is None:
+        return 0
+    return sum(record.robust and zero for record, zero in zip(records, found.zero_gradient.tolist(), strict=True))
 
 
 def _no_gradient(cell: Cell, found: AttackResult) -> tuple[Flag, ...]:

@@ -52,6 +52,10 @@ class ShardReport(BaseModel):
     batch_size: int
     stages: tuple[StageCost, ...] = ()
     flags: tuple[Flag, ...] = ()
+    zero_gradient: int = 0
+    """unbroken samples on which every gradient that the attack took was zero"""
+    unbroken: int = 0
+    """samples that the attack left robust"""
 
 
 class Examples(NamedTuple):

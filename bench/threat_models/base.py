@@ -66,6 +66,14 @@ class ThreatModel(ABC):
         """
         return (x + self.project_ball(x_adv - x)).clamp(*self.bounds)
 
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The smallest and largest allowed value of every pixel where the threat model is a box, else ``None``.
+
+        Args:
+            x: clean images, shape (N, C, H, W).
+        """
+        return None
+
     def contains(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Whether each point is finite, inside the ball and inside the bounds, up to float32 tolerance, shape (N,)."""
         low, high = self.bounds

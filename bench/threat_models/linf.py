@@ -25,6 +25,11 @@ class Linf(ThreatModel):
         """Clips every coordinate to [-eps, eps]."""
         return delta.clamp(-self.radius, self.radius)
 
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """``[x - eps, x + eps]`` cut with the bounds."""
+        low, high = self.bounds
+        return (x - self.radius).clamp_(min=low), (x + self.radius).clamp_(max=high)
+
     def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the cube (Madry et al. 2018, arXiv:1706.06083)."""
         return (2 * torch.rand(shape, generator=generator) - 1) * self.radius

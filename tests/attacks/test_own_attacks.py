@@ -159,3 +159,27 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(linear: Any, context: 
     linear.model = CountedModel(Tight(linear.model.module, 0), num_classes=4)
     with pytest.raises(torch.OutOfMemoryError):
         run(linear, context("linf", "1/50"), "pgd", steps=6)
+
+
+class Partly(torch.nn.Module):
+    """The linear model behind a rounding that hides the gradient of every second sample."""
+
+    def __init__(self, inner: torch.nn.Module, hidden: torch.Tensor) -> None:
+        super().__init__()
+        self.inner, self.hidden = inner, hidden
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = (x.detach()[:, None] == self.hidden[None]).flatten(2).all(2).any(1)
+        logits: torch.Tensor = self.inner(torch.where(hidden.view(-1, 1, 1, 1), x.detach(), x))
+        return logits
+
+
+def test_samples_without_a_gradient_are_told_apart(linear: Any, context: Make) -> None:
+    """Only those where the attack never moved count: the others have a gradient."""
+    linear.model = CountedModel(Partly(linear.model.module, linear.samples.x[::2]), num_classes=4)
+    result = run(linear, context(), "pgd", steps=3, random_start=False)
+    assert result.zero_gradient is not None
+    assert result.zero_gradient.tolist() == [index % 2 == 0 for index in range(64)]
+    moved = run(linear, context(), "pgd", steps=3)
+    assert moved.zero_gradient is not None
+    assert not moved.zero_gradient.any()

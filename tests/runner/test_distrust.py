@@ -297,13 +297,15 @@ def test_models_that_misbehave_are_errors_and_the_others_go_on(project: Project,
         ("x = (x - x.mean()) / x.std()", "batch-dependent", "warning"),
         ("x = nn.functional.dropout(x, 0.5, True)", "unmarked-randomness", "warning"),
         ("x = x.flip(3) if torch.is_grad_enabled() else x", "gradient-dependent", "invalid"),
+        ("x = x.round()", "zero-gradient", "invalid"),
     ],
 )
 def test_models_whose_numbers_need_a_word_are_flagged(project: Project, forward: str, rule: str, severity: str) -> None:
     plugin = (
         f"class M(Linear):\n def forward(self, x):\n  {forward}\n  return super().forward(x)\nMODELS = {{'mine': M}}"
     )
-    summary = project.run(plugin, models="{source: mine}")
+    summary = project.run(plugin, models="{source: mine}", dataset="{name: mnist, samples: 40}")
+    assert summary.results[0].metrics["clean_accuracy"].value
     assert [(flag.rule, flag.severity) for flag in summary.results[0].flags] == [(rule, severity)]
     board = leaderboard.text(RunDirectory(summary.directory))
     assert "⚑" in board

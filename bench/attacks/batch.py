@@ -1,0 +1,140 @@
+"""The samples that share a pass, each at its own place in its own search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Batch:
+    """B samples under attack: every tensor has B rows, in no particular order.
+
+    Attributes:
+        place: row of each sample among those under attack, int64.
+        run: which of its runs (restarts, targets) each sample is in, from 0, int64.
+        iteration: points that the run has evaluated so far, int64.
+        x: clean images, shape (B, C, H, W).
+        y: labels, int64.
+        x_adv: the points to evaluate next, shape (B, C, H, W).
+        ranking: classes by falling clean logit, shape (B, K); only for attacks that choose targets.
+        state: whatever else the attack keeps for each sample.
+    """
+
+    place: Tensor
+    run: Tensor
+    iteration: Tensor
+    x: Tensor
+    y: Tensor
+    x_adv: Tensor
+    ranking: Tensor | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def take(self, rows: Tensor) -> Batch:
+        """Some of the samples.
+
+        Args:
+            rows: indices (int64) or a mask (bool) of shape (B,).
+        """
+        if rows.dtype == torch.bool:
+            rows = rows.nonzero().flatten()
+        return Batch(
+            self.place[rows],
+            self.run[rows],
+            self.iteration[rows],
+            self.x[rows],
+            self.y[rows],
+            self.x_adv[rows],
+            None if self.ranking is None else self.ranking[rows],
+            {name: value[rows] for name, value in self.state.items()},
+        )
+
+    def joined(self, other: Batch) -> Batch:
+        """These samples and others of the same attack."""
+        if not len(self):
+            return other
+        if not len(other):
+            return self
+        both = None if self.ranking is None or other.ranking is None else torch.cat([self.ranking, other.ranking])
+        return Batch(
+            torch.cat([self.place, other.place]),
+            torch.cat([self.run, other.run]),
+            torch.cat([self.iteration, other.iteration]),
+            torch.cat([self.x, other.x]),
+            torch.cat([self.y, other.y]),
+            torch.cat([self.x_adv, other.x_adv]),
+            both,
+            {name: torch.cat([value, other.state[name]]) for name, value in self.state.items()},
+        )
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one pass over a batch showed.
+
+    Attributes:
+        logits: shape (B, K), detached.
+        margin: best other logit minus the label's, shape (B,): above 0 where misclassified.
+        losses: the attack's objectives, each of shape (B,), detached.
+        gradients: of each objective at the points, shape (B, C, H, W); empty where none was wanted.
+    """
+
+    logits: Tensor
+    margin: Tensor
+    losses: tuple[Tensor, ...]
+    gradients: tuple[Tensor, ...] = ()
+
+    @property
+    def loss(self) -> Tensor:
+        """The first objective, shape (B,)."""
+        return self.losses[0]
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the first objective, shape (B, C, H, W)."""
+        return self.gradients[0]
+
+    def take(self, rows: Tensor) -> Seen:
+        """Some of the samples; ``rows`` as in :meth:`Batch.take`."""
+        return Seen(
+            self.logits[rows],
+            self.margin[rows],
+            tuple(loss[rows] for loss in self.losses),
+            tuple(gradient[rows] for gradient in self.gradients),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Seen]) -> Seen:
+        """Several passes over the pieces of one batch."""
+        return cls(
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.margin for part in parts]),
+            tuple(torch.cat(losses) for losses in zip(*(part.losses for part in parts), strict=True)),
+            tuple(torch.cat(gradients) for gradients in zip(*(part.gradients for part in parts), strict=True)),
+        )
+
+    @classmethod
+    def mean(cls, passes: Sequence[Seen]) -> Seen:
+        """Several passes over the same points of a random model (EOT)."""
+        if len(passes) == 1:
+            return passes[0]
+        return cls(
+            torch.stack([one.logits for one in passes]).mean(0),
+            torch.stack([one.margin for one in passes]).mean(0),
+            tuple(torch.stack(losses).mean(0) for losses in zip(*(one.losses for one in passes), strict=True)),
+            tuple(_mean(gradients) for gradients in zip(*(one.gradients for one in passes), strict=True)),
+        )
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Of large tensors, without a copy of them all."""
+    total = values[0].clone()
+    for value in values[1:]:
+        total += value
+    return total.div_(len(values))

@@ -41,11 +41,13 @@ def run(
     """
     from bench import leaderboard, plots
     from bench.runner.run import run_suite
+    from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
 
     loaded = load_suite(suite, overrides=overrides) if isinstance(suite, str | Path) else suite
     summary = run_suite(loaded, settings, progress)
     directory = RunDirectory(summary.directory)
-    leaderboard.write(directory)
-    plots.write(directory)
+    outcome = read_outcomes(directory)
+    leaderboard.write(directory, outcome)
+    plots.write(directory, outcome)
     return summary

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as _scipy_stats
+from scipy import special  # scipy.stats takes a second to import
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -39,7 +39,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
         raise ValueError(f"successes must be between 0 and n, got {successes} of {n}")
     if n == 0:
         return Interval(0.0, 1.0)
-    z = float(_scipy_stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -63,7 +63,23 @@ def mcnemar(a: BoolArray, b: BoolArray) -> float:
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     if only_a + only_b == 0:
         return 1.0
-    return float(_scipy_stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    # Under p = 1/2 both tails are the same, so that twice the smaller one is the exact test.
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def half_quantile(share: float, n: int) -> int:
+    """The smallest k with ``P(Binomial(n, 1/2) <= k) >= share``.
+
+    Args:
+        share: in (0, 1).
+        n: number of trials.
+    """
+    k = max(0, math.floor(n / 2 + float(special.ndtri(share)) * math.sqrt(n) / 2))
+    while k > 0 and special.bdtr(k - 1, n, 0.5) >= share:
+        k -= 1
+    while special.bdtr(k, n, 0.5) < share:
+        k += 1
+    return k
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -15,11 +15,13 @@ def report(
     import shutil
 
     from bench import leaderboard, plots
+    from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
 
     directory = RunDirectory.open(run)
-    written = [*leaderboard.write(directory), *plots.write(directory)]
-    print(leaderboard.text(directory, shutil.get_terminal_size((120, 40)).columns))
+    outcome = read_outcomes(directory)
+    written = [*leaderboard.write(directory, outcome), *plots.write(directory, outcome)]
+    print(leaderboard.text(directory, shutil.get_terminal_size((120, 40)).columns, outcome), end="")
     print()
     for path in written:
         print(path)

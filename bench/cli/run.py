@@ -60,13 +60,15 @@ def _draw(directory: Path) -> None:
     import shutil
 
     from bench import leaderboard, plots
+    from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
 
     run = RunDirectory(directory)
-    leaderboard.write(run)
-    plots.write(run)
+    outcome = read_outcomes(run)
+    leaderboard.write(run, outcome)
+    plots.write(run, outcome)
     print()
-    print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns))
+    print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns, outcome), end="")
     print()
     print(f"{directory}/: leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample)")
 

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.store.outcomes import RunOutcome
     from bench.store.run_directory import RunDirectory
 
 
-def write(run: RunDirectory) -> list[Path]:
+def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     """Writes ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex`` into the run's directory.
+
+    Args:
+        run: the run.
+        outcome: its rows, where they have been read already.
 
     Returns:
         The files.
@@ -27,7 +32,7 @@ def write(run: RunDirectory) -> list[Path]:
     from bench.leaderboard.table import make
     from bench.store.atomic import write_text
 
-    board = make(run)
+    board = make(run, outcome)
     contents = {
         "md": markdown(board),
         "csv": frame(board).to_csv(index=False),
@@ -40,12 +45,13 @@ def write(run: RunDirectory) -> list[Path]:
     return list(paths.values())
 
 
-def text(run: RunDirectory, width: int = 120) -> str:
+def text(run: RunDirectory, width: int = 120, outcome: RunOutcome | None = None) -> str:
     """The leaderboard for a terminal, as plain text.
 
     Args:
         run: the run.
         width: columns of the terminal; intervals are left out until the table fits, numbers never.
+        outcome: its rows, where they have been read already.
 
     Raises:
         StoreError: where the records can't be read.
@@ -53,4 +59,4 @@ def text(run: RunDirectory, width: int = 120) -> str:
     from bench.leaderboard.table import make
     from bench.leaderboard.terminal import plain
 
-    return plain(make(run), width)
+    return plain(make(run, outcome), width)

@@ -25,13 +25,17 @@ _WORST_FIRST: tuple[OutcomeStatus, ...] = ("error", "unavailable", "missing", "p
 _DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "imagenet": "ImageNet"}
 
 
-def make(run: RunDirectory) -> Leaderboard:
+def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
     """The leaderboard of a run, from its records alone.
+
+    Args:
+        run: the run.
+        outcome: its rows, where they have been read already.
 
     Raises:
         StoreError: where the records can't be read.
     """
-    outcome = read_outcomes(run)
+    outcome = outcome or read_outcomes(run)
     record = outcome.record
     return Leaderboard(
         suite=record.suite.name,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as _scipy_stats
 
-from bench.stats import wilson
+from bench.stats import half_quantile, wilson
 from bench.store.records import Estimate
 
 RESAMPLES = 1000
 _SEED = 20240607
 _CHUNK = 1 << 22
+_KEPT = 2048
+"""Up to so many values the draws are kept: at most 16 MB each."""
 
 
 def proportion(outcomes: npt.NDArray[np.bool_]) -> Estimate:
@@ -42,17 +46,25 @@ def mean(values: npt.NDArray[np.float64]) -> Estimate:
     value = float(ordered.mean())
     if n == 1:
         return Estimate(value=value, n=1)
-    generator = np.random.Generator(np.random.PCG64(_SEED))
-    step = max(1, _CHUNK // n)
-    means = np.concatenate(
-        [
-            ordered[generator.integers(0, n, (min(step, RESAMPLES - start), n))].mean(axis=1)
-            for start in range(0, RESAMPLES, step)
-        ]
-    )
+    chunks = [_kept_draws(n)] if n <= _KEPT else _draws(n)
+    means = np.concatenate([ordered[chosen].mean(axis=1) for chosen in chunks])
     low, high = np.quantile(means, [0.025, 0.975])
     # Rounding in the sums may push the ends past a mean that all resamples share.
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), n=n)
+
+
+def _draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Which of n values each resample takes, shape (1000, n) in chunks."""
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    step = max(1, _CHUNK // n)
+    for start in range(0, RESAMPLES, step):
+        yield generator.integers(0, n, (min(step, RESAMPLES - start), n))
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(n: int) -> npt.NDArray[np.int64]:
+    """The same at once, for the next metric of the same cell."""
+    return np.concatenate(list(_draws(n)))
 
 
 def median(values: npt.NDArray[np.float64]) -> Estimate:
@@ -69,7 +81,7 @@ def median(values: npt.NDArray[np.float64]) -> Estimate:
         return Estimate(value=None, n=0)
     ordered = np.sort(values)
     value = float(np.median(ordered))
-    k = int(_scipy_stats.binom.ppf(0.025, n, 0.5))
+    k = half_quantile(0.025, n)
     if k == 0:
         return Estimate(value=value, n=n)
     return Estimate(value=value, low=float(ordered[k - 1]), high=float(ordered[n - k]), n=n)

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.store.outcomes import RunOutcome
     from bench.store.run_directory import RunDirectory
 
 
-def write(run: RunDirectory) -> list[Path]:
+def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     """Draws all plots of a run into ``plots/``, each as PNG and PDF, in place of those of an earlier call.
+
+    Args:
+        run: the run.
+        outcome: its rows, where they have been read already.
 
     Returns:
         The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii, and
@@ -25,7 +30,7 @@ def write(run: RunDirectory) -> list[Path]:
     from bench.plots import accuracy_vs_eps, clean_vs_robust, frames, gallery, picked, robust_accuracy, saving
     from bench.store.outcomes import read_outcomes
 
-    outcome = read_outcomes(run)
+    outcome = outcome or read_outcomes(run)
     frame = frames.accuracy(outcome)
     with saving.style():
         figures = {

@@ -78,8 +78,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def freeze(figure: Figure) -> None:
     """Lays the figure out, once: its panels stay where they are from now on."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
         figure.set_layout_engine(None)
 
 

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -30,8 +31,9 @@ _DISTRIBUTIONS = (
 )
 
 
+@lru_cache(maxsize=64)
 def version(distribution: str) -> str:
-    """The installed version of a distribution, or ``missing``."""
+    """The installed version of a distribution, or ``missing``; what a process has imported stays, so it is asked once."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -63,9 +65,14 @@ def command() -> str:
 
 
 def _git_commit() -> str | None:
+    """The commit, and ``-dirty`` where something isn't committed; ``None`` outside a repository and before its first commit."""
+    command = ["git", "status", "--porcelain=v2", "--branch"]
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5, check=True)
+        status = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+    lines = status.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if commit == "(initial)":
+        return None
+    return commit + ("-dirty" if any(not line.startswith("#") for line in lines) else "")

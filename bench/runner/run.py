@@ -128,6 +128,7 @@ class _Run:
         self.cells = [planned.cell for planned in plan.cells]
         self.examples: tuple[str, Examples] | None = None
         self.failed_models: dict[str, tuple[str, str]] = {}
+        self.damaged: dict[str, StoreError] = {}
 
     def all_cells(self) -> RunSummary:
         """Every cell of the suite, in its order."""
@@ -166,7 +167,8 @@ class _Run:
             return pending_shards(self.plan, planned, self.directory)
         except SchemaError:
             raise
-        except StoreError:
+        except StoreError as error:  # it fails when its turn comes, and stops no other cell
+            self.damaged[planned.id] = error
             return [Shard(planned.cell, planned.id, 0, tuple(range(len(self.plan.dataset))), planned.keep)]
 
     def _cell(self, planned: PlannedCell, shards: list[Shard], number: int) -> CellResult:
@@ -179,7 +181,8 @@ class _Run:
             return self._finish(planned, fresh=False)
         self.progress.cell_started(planned.cell, number, sum(len(shard.members) for shard in shards))
         try:
-            pending_shards(self.plan, planned, self.directory)
+            if planned.id in self.damaged:
+                raise self.damaged[planned.id]
             for shard in shards:
                 self._shard(planned, shard)
         except (WriteError, SchemaError):

@@ -103,4 +103,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take longer than small runs, and have tests of their own."""
-    monkeypatch.setattr("bench.plots.write", lambda run: [])
+    monkeypatch.setattr("bench.plots.write", lambda run, outcome=None: [])

@@ -27,6 +27,8 @@ _NAME = 0.135
 _DETAIL = 2.9
 """Height of a small panel in inches."""
 _COLUMNS = 3
+_ONE_LINE = 7.5
+"""Width in inches that holds the note below the figure in one line."""
 
 
 def draw(frame: pd.DataFrame) -> Figure | None:
@@ -58,7 +60,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
             axis = figure.add_subplot(cells[line + index // _COLUMNS, index % _COLUMNS])
             _attacks(axis, own, row, known)
         line += -(-len(details[norm]) // _COLUMNS)
-    figure.supxlabel(f"at eps 0: clean accuracy; else robust accuracy, {footnote(points)}", fontsize=8.5)
+    note = f"at eps 0: clean accuracy; else robust accuracy, {footnote(points)}"
+    figure.supxlabel(note if sum(widths) >= _ONE_LINE else note.replace("; whiskers", ";\nwhiskers"), fontsize=8.5)
     if any(details.values()):
         figure.legend(handles=_legend(known), loc="outside upper left", ncols=6)
     return figure
@@ -109,12 +112,15 @@ def _worst_cases(axis: Axes, points: Sequence[Point], gap: float) -> None:
     heights = spread([end.value for end, _ in ends], gap)
     over, under = max(heights) + gap / 2 - 100, gap / 2 - min(heights)
     shift = -over if over > 0 else max(under, 0.0)
+    last = max(point.eps for point in points)
     for (end, colour), height in zip(ends, heights, strict=True):
+        # A curve that ends early gets a pale dotted line to its name, so that nobody reads a value off it.
+        early = end.eps < last
         text = axis.annotate(
             plain(end.row), (end.eps, end.value), (1.05, (height + shift) / 100), textcoords="axes fraction",
             va="center", fontsize=7, color=INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3,
-                        "relpos": (0, 0.5)},
+            arrowprops={"arrowstyle": "-", "color": GREY if early else colour, "linewidth": 0.7, "shrinkA": 1,
+                        "shrinkB": 3, "relpos": (0, 0.5), "linestyle": ":" if early else "-"},
         )  # fmt: skip
         text.set_in_layout(False)  # the third column is left free for the names
     axis.set_title(f"{points[0].norm.capitalize()}: worst case of every row", loc="left")

@@ -73,7 +73,11 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     if numbers:
         _key(figure.add_subplot(cells[:, -1]), columns)
     figure.supxlabel(f"robust accuracies: {footnote([pairs[0].worst])}", fontsize=7.5)
-    figure.legend(handles=_legend(pairs), loc="outside upper left", ncols=2 * grid.columns)
+    figure.legend(
+        handles=_legend(pairs, diagonal=any(_crossed(axis) for axis in axes)),
+        loc="outside upper left",
+        ncols=2 * grid.columns,
+    )
     freeze(figure)
     for axis, own in zip(axes, shown, strict=True):
         _label(axis, own, numbers)
@@ -145,7 +149,13 @@ def _key(axis: Axes, columns: list[list[str]]) -> None:
             axis.text(left + 3.4 / sum(widths), y, plain(name), ha="left", va="center", fontsize=7, color=INK)
 
 
-def _legend(pairs: Sequence[_Pair]) -> list[Line2D]:
+def _crossed(axis: Axes) -> bool:
+    """Whether the line on which robust and clean accuracy are the same runs through a panel."""
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    return max(left, low) < min(right, high)
+
+
+def _legend(pairs: Sequence[_Pair], *, diagonal: bool) -> list[Line2D]:
     kinds = [
         ("o", COLOURS[0], "model", any(pair.worst.bare for pair in pairs)),
         ("s", COLOURS[1], "model + defense", any(not pair.worst.bare for pair in pairs)),
@@ -156,4 +166,6 @@ def _legend(pairs: Sequence[_Pair]) -> list[Line2D]:
         for marker, colour, text, there in kinds
         if there
     ]
-    return [*found, Line2D([], [], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="robust = clean")]
+    if diagonal:
+        found.append(Line2D([], [], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="robust = clean"))
+    return found

@@ -18,6 +18,8 @@ _DISTANCES = (5.0, 8.0, 12.0, 18.0, 26.0, 36.0, 48.0, 64.0, 84.0, 110.0)
 _ANGLES = (0, 45, 315, 90, 270, 135, 225, 180, 22, 338, 67, 293, 112, 248, 157, 203)
 _POINT = 4.0
 """Half the side of the square that a point takes, in typographic points."""
+_FAR = 11.0
+"""A label that is farther from its point gets a line, in typographic points."""
 
 Boxes = npt.NDArray[np.float64]
 """Left, bottom, right, top of each box, shape (M, 4)."""
@@ -56,8 +58,9 @@ def place(axis: Axes, points: Sequence[Labelled], whiskers: Sequence[tuple[float
         offset, box = _free(centres[index], size, taken, soft, inside)
         taken = np.vstack([taken, box])
         label.set_position((float(offset[0]), float(offset[1])))
-        if np.hypot(*offset) > max(18.0, size[0] / 2 + 12):
-            _line(axis, points[index], offset, size)
+        near = np.clip(np.zeros(2), offset - size / 2, offset + size / 2)
+        if np.hypot(*near) > _FAR:
+            _line(axis, points[index], near)
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
@@ -89,9 +92,8 @@ def _text(axis: Axes, point: Labelled) -> Text:
     )  # fmt: skip
 
 
-def _line(axis: Axes, point: Labelled, offset: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> None:
+def _line(axis: Axes, point: Labelled, near: npt.NDArray[np.float64]) -> None:
     """From the point to the nearest edge of the label's box."""
-    near = np.clip(np.zeros(2), offset - size / 2, offset + size / 2)
     axis.annotate(
         "", (point.x, point.y), (float(near[0]), float(near[1])), textcoords="offset points", annotation_clip=False,
         arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}, zorder=1.5,

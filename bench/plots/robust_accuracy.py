@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _BARS = 8
 """Up to so many rows are drawn as bars; more as points, which need less room."""
+_SHORT = 2.0
+"""Bars up to so many percent show no colour: their series and number stand beside them."""
 _STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}
 _NAME = {True: 30, False: 46}
 """Characters in a line of a name, beside bars and beside points."""
@@ -120,7 +122,11 @@ def _mark(axis: Axes, point: Point, y: float, look: Look, *, bars: bool) -> None
     if point.sure:
         colour = GREY if look.colour == INK or not bars else INK  # seen on a dark bar, and beyond it
         axis.plot([point.low, point.high], [y, y], color=colour, linewidth=0.9, zorder=2.5 if bars else 1.5)
-    if bound:
+    if bars and point.value <= _SHORT:
+        words = f"{plain(point.series)} {'≤ ' * bound}{point.value:.1f}"
+        end = point.high if point.sure else point.value
+        axis.annotate(words, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=6.5, color=INK)
+    elif bound:
         axis.annotate("≤", (point.value, y), (4, 0), textcoords="offset points", va="center", fontsize=7)
 
 

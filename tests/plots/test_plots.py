@@ -107,6 +107,39 @@ def test_bars_are_as_long_as_the_numbers(tmp_path: Path) -> None:
     assert "upper bounds; whiskers: 95 % interval over 20 images" in figure.get_supxlabel()
 
 
+def test_the_legend_explains_only_what_is_there(tmp_path: Path) -> None:
+    for share, there in ((18, False), (2, True)):
+        run = build_run(tmp_path / str(share), [Planned(model="a", attack="fgsm", broken=list(range(share)))])
+        figure = drawn(clean_vs_robust, run)
+        assert figure is not None
+        assert ("robust = clean" in texts(figure)) is there
+
+
+def test_a_curve_that_ends_early_has_no_line_that_looks_like_one(tmp_path: Path) -> None:
+    cells = [
+        Planned(model=model, attack="fgsm", broken=range(broken), threat_model=threat_model)
+        for model, threat_model, broken in (
+            ("a", "linf:2/255", 3),
+            ("a", "linf:8/255", 9),
+            ("b", "linf:2/255", 2),
+        )
+    ]
+    figure = drawn(accuracy_vs_eps, build_run(tmp_path, cells))
+    assert figure is not None
+    names = {text.get_text(): text for text in figure.axes[0].texts}
+    assert names["b"].arrow_patch.get_linestyle() in (":", "dotted")
+    assert names["a"].arrow_patch.get_linestyle() in ("-", "solid")
+
+
+def test_a_bar_too_short_to_be_seen_is_named(tmp_path: Path) -> None:
+    broken = Planned(model="a", attack="pgd-20", broken=list(range(20)))
+    figure = drawn(robust_accuracy, build_run(tmp_path, [Planned(model="a", attack="fgsm", broken=[0]), broken]))
+    assert figure is not None
+    found = texts(figure)
+    assert {"pgd-20 0.0", "worst case 0.0"} <= set(found)
+    assert not any(text.startswith("fgsm ") for text in found)
+
+
 def test_one_panel_per_threat_model(tmp_path: Path) -> None:
     planned = [Planned(model=m, threat_model=t, broken=[1]) for t in ("linf:8/255", "l2:0.5") for m in "ab"]
     figure = drawn(robust_accuracy, build_run(tmp_path, planned))

@@ -9,12 +9,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.attacks.parameters import AutoAttackParams, CWParams, FGSMParams, PGDParams, SquareParams
+from bench.attacks.parameters import (
+    APGDParams,
+    AutoAttackParams,
+    BIMParams,
+    CWParams,
+    DDNParams,
+    DeepFoolParams,
+    FABParams,
+    FGSMParams,
+    FMNParams,
+    MIFGSMParams,
+    PGDParams,
+    SquareParams,
+    TargetedAPGDParams,
+    TargetedFABParams,
+)
 from bench.registry import Entry, attacks
 from bench.suites.spec import AttackSpec
 
 if TYPE_CHECKING:
     from bench.attacks.base import Attack
+
+_AUTOATTACK = (
+    "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free "
+    "Attacks, arXiv:2003.01690"
+)
+_FAB = (
+    "Croce & Hein 2020, Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, arXiv:1907.02044"
+)
 
 TABLE: dict[str, Entry] = {
     "fgsm": Entry(
@@ -43,6 +66,22 @@ TABLE: dict[str, Entry] = {
             "backend_takes": {library: {"loss": ("ce",), "step_rule": ("constant",)} for library in ("foolbox", "art")},
         },
     ),
+    "bim": Entry(
+        "bench.attacks.bim:BIM",
+        "the basic iterative method: projected gradient ascent from the clean image",
+        BIMParams,
+        ("linf", "l2"),
+        "Kurakin et al. 2017, Adversarial Examples in the Physical World, arXiv:1607.02533",
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+    ),
+    "mi_fgsm": Entry(
+        "bench.attacks.mi_fgsm:MIFGSM",
+        "BIM with momentum",
+        MIFGSMParams,
+        ("linf", "l2"),
+        "Dong et al. 2018, Boosting Adversarial Attacks with Momentum, arXiv:1710.06081",
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+    ),
     "cw": Entry(
         "bench.attacks.cw:CW",
         "Carlini-Wagner: the paper's minimum-norm attack under L2, PGD on the margin loss under Linf",
@@ -51,9 +90,11 @@ TABLE: dict[str, Entry] = {
         "Carlini & Wagner 2017, Towards Evaluating the Robustness of Neural Networks, arXiv:1608.04644",
         {
             "kind": "white-box",
-            "backend": "auto",
-            "backends": ("auto", "foolbox", "art"),
+            "minimum_norm": ("l2",),
+            "backend": "bench",
+            "backends": ("bench", "foolbox", "art"),
             "backend_norms": {"foolbox": ("l2",), "art": ("l2",)},
+            "backend_takes": {"foolbox": {"line_search": (6,)}, "art": {"line_search": (6,), "abort_early": (True,)}},
             "parameter_norms": {
                 "restarts": ("linf",),
                 "alpha": ("linf",),
@@ -61,17 +102,82 @@ TABLE: dict[str, Entry] = {
                 "stepsize": ("l2",),
                 "confidence": ("l2",),
                 "initial_const": ("l2",),
+                "abort_early": ("l2",),
+                "line_search": ("l2",),
             },
         },
+    ),
+    "ddn": Entry(
+        "bench.attacks.ddn:DDN",
+        "decoupled direction and norm: minimum norm",
+        DDNParams,
+        ("l2",),
+        "Rony et al. 2019, Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and "
+        "Defenses, arXiv:1811.09600",
+        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+    ),
+    "fmn": Entry(
+        "bench.attacks.fmn:FMN",
+        "fast minimum-norm attack",
+        FMNParams,
+        ("linf", "l2"),
+        "Pintor et al. 2021, Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, arXiv:2102.12827",
+        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+    ),
+    "deepfool": Entry(
+        "bench.attacks.deepfool:DeepFool",
+        "steps to the nearest linearised boundary: minimum norm",
+        DeepFoolParams,
+        ("linf", "l2"),
+        "Moosavi-Dezfooli et al. 2016, DeepFool: a simple and accurate method to fool deep neural networks, "
+        "arXiv:1511.04599",
+        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+    ),
+    "apgd": Entry(
+        "bench.attacks.apgd:APGD",
+        "Auto-PGD: momentum, and a step size that adapts to the loss",
+        APGDParams,
+        ("linf", "l2"),
+        _AUTOATTACK,
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+    ),
+    "apgd_targeted": Entry(
+        "bench.attacks.apgd:TargetedAPGD",
+        "Auto-PGD towards one class after the other",
+        TargetedAPGDParams,
+        ("linf", "l2"),
+        _AUTOATTACK,
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+    ),
+    "fab": Entry(
+        "bench.attacks.fab:FAB",
+        "fast adaptive boundary attack: minimum norm, one gradient a class in each step",
+        FABParams,
+        ("linf", "l2"),
+        _FAB,
+        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+    ),
+    "fab_targeted": Entry(
+        "bench.attacks.fab:TargetedFAB",
+        "fast adaptive boundary attack towards one class after the other: minimum norm",
+        TargetedFABParams,
+        ("linf", "l2"),
+        _FAB,
+        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
     ),
     "autoattack": Entry(
         "bench.attacks.autoattack:AutoAttack",
         "the parameter-free ensemble of APGD, FAB and Square",
         AutoAttackParams,
         ("linf", "l2"),
-        "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free "
-        "Attacks, arXiv:2003.01690",
-        {"kind": "ensemble", "backend": "autoattack", "backends": ("autoattack",), "min_classes": 4},
+        _AUTOATTACK,
+        {
+            "kind": "ensemble",
+            "backend": "bench",
+            "backends": ("bench", "autoattack"),
+            "backend_min_classes": {"autoattack": 4},
+            "needs_min_classes": ("apgd-dlr", "apgd-t"),
+        },
     ),
     "square": Entry(
         "bench.attacks.square:Square",
@@ -80,7 +186,12 @@ TABLE: dict[str, Entry] = {
         ("linf", "l2"),
         "Andriushchenko et al. 2020, Square Attack: a query-efficient black-box adversarial attack via random search, "
         "arXiv:1912.00049",
-        {"kind": "score", "backend": "autoattack", "backends": ("autoattack",), "reusable": False},
+        {
+            "kind": "score",
+            "backend": "bench",
+            "backends": ("bench", "autoattack"),
+            "reusable": False,
+        },
     ),
 }
 

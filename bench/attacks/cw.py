@@ -1,8 +1,8 @@
 """Carlini-Wagner.
 
 Carlini & Wagner 2017, Towards Evaluating the Robustness of Neural Networks, arXiv:1608.04644. Under L2 the paper's
-minimum-norm attack (through foolbox or ART); under Linf what the literature's tables call CW: PGD on the margin loss f6
-(Madry et al. 2018, arXiv:1706.06083, section 5).
+minimum-norm attack (our own, or that of foolbox or ART); under Linf what the tables of the literature call CW: PGD on
+the margin loss f6 (Madry et al. 2018, arXiv:1706.06083, section 5).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from bench.attacks.base import Attack
+from bench.attacks.carlini_wagner import CWL2
 from bench.attacks.parameters import CWParams, PGDParams
 from bench.attacks.pgd import PGD
 
@@ -21,7 +22,7 @@ class CW(Attack):
 
     @classmethod
     def create(cls, params: Any, *, norm: str, backend: str | None) -> Attack:  # Any: as in the base class
-        """PGD on the margin loss under Linf; a library's Carlini-Wagner under L2."""
+        """PGD on the margin loss under Linf; Carlini-Wagner under L2, our own or a library's."""
         if not isinstance(params, CWParams):
             raise TypeError(f"cw takes CWParams, got {type(params).__name__}")
         if norm == "linf":
@@ -30,9 +31,11 @@ class CW(Attack):
             from bench.attacks.backends.art import ArtCW
 
             return ArtCW(params)
-        from bench.attacks.backends.foolbox import FoolboxCW
+        if backend == "foolbox":
+            from bench.attacks.backends.foolbox import FoolboxCW
 
-        return FoolboxCW(params)
+            return FoolboxCW(params)
+        return CWL2(params)
 
 
 class CWLinf(PGD):

@@ -18,6 +18,7 @@ from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen
 from bench.attacks.losses import margin
 from bench.attacks.memory import out_of_memory
+from bench.attacks.minimum_norm import closeness
 from bench.attacks.search_attack import SearchAttack
 from bench.errors import AttackError
 
@@ -58,7 +59,7 @@ class _Search:
         self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
         self.score = torch.full((n,), -torch.inf, device=device)
-        """of the best point: its loss or margin, or its negative distance where the attack minimises that"""
+        """of the best point: its loss or margin, or how close it is where the attack minimises that"""
         self.margin = torch.full((n,), -torch.inf, device=device)
         """the highest so far"""
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
@@ -137,7 +138,7 @@ class _Search:
         self.forwards[batch.place] += self.attack.eot_iter
         if gradients:
             here = batch.iteration < self.attack.steps
-            self.backwards[batch.place] += self.attack.eot_iter * here
+            self.backwards[batch.place] += self.attack.eot_iter * len(seen.gradients) * here
             self._note_zero_gradients(batch, seen)
         return seen
 
@@ -212,29 +213,41 @@ class _Search:
         return seen
 
     def _keep(self, batch: Batch, x: Tensor, seen: Seen) -> None:
-        """Keeps each sample's best point: an adversarial one beats one that isn't, then the better score wins."""
+        """Keeps each sample's best point.
+
+        That is the nearest adversarial one for attacks that minimise the distance; the one of the best score under
+        ``strongest``, where an adversarial one beats one that isn't; else the clearest success.
+        """
         place, was = batch.place, self.broken[batch.place]
         scale = seen.logits.abs().amax(1).clamp_min(1.0)
         first = torch.isinf(self.margin[place])
         self.scale[place[first]] = seen.margin[first].abs().clamp_min(1e-6)
         self._verify(batch, x, seen)
-        self.margin[place] = torch.maximum(self.margin[place], seen.margin)
+        self.margin[place] = torch.maximum(self.margin[place], seen.margin.to(self.margin.dtype))
         adversarial = seen.margin > 0
+        inside = adversarial
         if self.attack.minimum_norm:
             distance = self.context.threat_model.distance(x, batch.x)
-            score = -distance
-            better = adversarial & (score > self.score[place])
-            inside = distance <= self.context.threat_model.radius
-        else:
+            inside = adversarial & (distance <= self.context.threat_model.radius)
+            score = closeness(self.attack, seen, distance, self.context.threat_model.radius)
+            self._take(adversarial & (score > self.score[place]), place, x, score)
+        elif self.context.search == "strongest":
             score = seen.margin if self.attack.ranked_by == "margin" else seen.loss
             better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
-            inside = torch.ones_like(adversarial)
-        chosen = place[better]
-        self.best[chosen] = x[better]
-        self.score[chosen] = score[better]
-        self.broken[place] = was | (adversarial & inside)
+            self._take(better, place, x, score)
+        else:
+            self._take(adversarial & (seen.margin > self.score[place]), place, x, seen.margin)
+        self.broken[place] = was | inside
         if self.context.search == "first_success":
             self.settled[place] |= inside & (seen.margin > HAIRLINE * scale)
+
+    def _take(self, better: Tensor, place: Tensor, x: Tensor, score: Tensor) -> None:
+        """Better points take the places of those before them."""
+        rows = better.nonzero().flatten()
+        if len(rows):
+            chosen = place[rows]
+            self.best[chosen] = x[rows]
+            self.score[chosen] = score[rows].to(self.score.dtype)
 
     def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> None:
         """In a cheaper precision a success is a claim: float32 says whether it is one."""
@@ -271,6 +284,9 @@ class _Search:
         gone = settled | (ended & (batch.run + 1 >= self.runs))
         if not bool((ended | gone).any()):
             return
+        if self.context.search == "first_success" and not self.attack.minimum_norm:
+            left = gone & ~self.broken[batch.place]  # what a survivor shows for its records is where its search ended
+            self.best[batch.place[left]] = batch.x_adv[left]
         again = ended & ~gone
         fresh = self._fresh(batch.place[again], batch.run[again] + 1) if bool(again.any()) else None
         self.batch = batch.take(~(ended | gone))

@@ -41,4 +41,49 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return others.amax(1) - label
 
 
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin}
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """The difference of logits ratio of Croce & Hein 2020 (arXiv:2003.01690), which no scaling of the logits changes.
+
+    ``-(z_y - max of the others) / (z_1 - z_3)`` with the logits sorted from the largest; with two classes, where there is
+    no third, the margin itself.
+
+    Args:
+        logits: shape (N, K), K at least 2.
+        y: labels, shape (N,).
+
+    Returns:
+        Losses, shape (N,): above 0 where the sample is misclassified.
+    """
+    if logits.shape[1] < 3:
+        return margin(logits, y)
+    largest = logits.topk(3, dim=1).values
+    return margin(logits, y) / (largest[:, 0] - largest[:, 2] + _TINY)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The targeted DLR loss: ``-(z_y - z_t) / (z_1 - (z_3 + z_4) / 2)``.
+
+    With three classes the denominator is ``z_1 - z_3``, with two there is none: the paper's loss needs four.
+
+    Args:
+        logits: shape (N, K), K at least 2.
+        y: labels, shape (N,).
+        target: the class to reach, shape (N,).
+
+    Returns:
+        Losses, shape (N,): above 0 where the target's logit is above the label's.
+    """
+    difference = target_margin(logits, y, target)
+    if logits.shape[1] < 3:
+        return difference
+    largest = logits.topk(min(4, logits.shape[1]), dim=1).values
+    return difference / (largest[:, 0] - largest[:, 2:].mean(1) + _TINY)
+
+
+def target_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The target's logit minus the label's, shape (N,)."""
+    return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+
+
+_TINY = 1e-12
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

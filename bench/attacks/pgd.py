@@ -52,12 +52,20 @@ class PGD(SearchAttack):
             batch.state["low"], batch.state["high"] = box
 
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
-        """``x_adv + alpha_t * ascend(gradient)``, projected; alpha_t by the step rule."""
-        move = context.threat_model.ascend(seen.gradient).mul_(step_size(self.params, context.threat_model.radius))
+        """``x_adv + alpha_t * direction``, projected; alpha_t by the step rule."""
+        move = self.direction(batch, seen, context).mul_(self.alpha(context.threat_model.radius))
         if self.params.step_rule == "cosine":
             factor = 0.5 * (1 + (batch.iteration * (math.pi / self.params.steps)).cos())
             move *= factor.to(move.dtype).view(-1, *[1] * (move.dim() - 1))
         batch.x_adv = projected(move.add_(batch.x_adv), batch, context)
+
+    def alpha(self, radius: float) -> float:
+        """The step size in [0, 1] units before the step rule."""
+        return step_size(self.params, radius)
+
+    def direction(self, batch: Batch, seen: Seen, context: AttackContext) -> Tensor:
+        """The unit step, shape (B, C, H, W), the caller's own: along the steepest ascent of the loss."""
+        return context.threat_model.ascend(seen.gradient)
 
 
 def projected(points: Tensor, batch: Batch, context: AttackContext) -> Tensor:

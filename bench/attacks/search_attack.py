@@ -42,6 +42,11 @@ class SearchAttack(Attack):
         """Passes whose losses and gradients are averaged at every point (EOT, Athalye et al. 2018, arXiv:1707.07397)."""
         return 1
 
+    @property
+    def confidence(self) -> float:
+        """The margin that a kept point of a minimum-norm attack should have (kappa of Carlini & Wagner)."""
+        return 0.0
+
     def runs(self, num_classes: int) -> int:
         """Runs of each sample, one after another: restarts times targets."""
         return 1

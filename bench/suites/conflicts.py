@@ -142,16 +142,25 @@ def _idle(suite: Suite, resolved: Suite, left: Sequence[Combined], sources: Sour
 
 
 def _classes(resolved: Suite, sources: Sources) -> list[Problem]:
-    """Attacks that need more classes than the dataset has."""
+    """Backends that need more classes than the dataset has, as ``facts["backend_min_classes"]`` tells.
+
+    Where the suite chose the stages of an ensemble itself, only those in ``facts["needs_min_classes"]`` count.
+    """
     images = entry_of(registry.datasets, resolved.dataset.name)
     classes = images.facts.get("num_classes") if images is not None else None
     problems: list[Problem] = []
     for index, attack in enumerate(resolved.attacks):
-        entry = entry_of(registry.attacks, attack.name)
-        needed = entry.facts.get("min_classes") if entry is not None else None
+        facts = getattr(entry_of(registry.attacks, attack.name), "facts", {})
+        needed = facts.get("backend_min_classes", {}).get(attack.backend)
+        stages = attack.args.get("attacks")
+        if stages and not set(stages) & set(facts.get("needs_min_classes", ())):
+            continue
         if classes is not None and needed is not None and classes < needed:
             message = (
-                f"{_NEVER}: the attack {attack.name} needs {needed} classes, {resolved.dataset.name} has {classes}"
+                f"{_NEVER}: the backend {attack.backend} of {attack.name} needs {needed} classes, "
+                f"{resolved.dataset.name} has {classes}"
             )
-            problems.append(sources.problem(("attacks", index), message, "another attack"))
+            others = [one for one in facts.get("backends", ()) if one not in facts["backend_min_classes"]]
+            remedy = " or ".join([*(f"backend: {one}" for one in others), "another attack"])
+            problems.append(sources.problem(("attacks", index), message, remedy))
     return problems

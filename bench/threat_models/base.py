@@ -56,6 +56,10 @@ class ThreatModel(ABC):
         """One random perturbation inside the ball, shape (C, H, W), on the generator's device."""
 
     @abstractmethod
+    def random_direction(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """One random perturbation on the ball's surface, shape (C, H, W), on the generator's device."""
+
+    @abstractmethod
     def ascend(self, gradient: Tensor) -> Tensor:
         """The unit step of steepest ascent under this norm, shape (N, C, H, W); zero where the gradient is zero."""
 

@@ -38,6 +38,12 @@ class L2(ThreatModel):
         start: Tensor = direction * (radius / length)
         return start
 
+    def random_direction(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Uniform on the sphere."""
+        direction = torch.randn(shape, generator=generator)
+        length: Tensor = torch.linalg.vector_norm(direction).clamp_min(_TINY)
+        return direction * (self.radius / length)
+
     def ascend(self, gradient: Tensor) -> Tensor:
         """The gradient at unit length, scaled by its largest entry first so that a tiny one counts; zero stays zero."""
         shape = (-1, *[1] * (gradient.dim() - 1))

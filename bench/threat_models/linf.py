@@ -34,6 +34,11 @@ class Linf(ThreatModel):
         """Uniform in the cube (Madry et al. 2018, arXiv:1706.06083)."""
         return (2 * torch.rand(shape, generator=generator) - 1) * self.radius
 
+    def random_direction(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Uniform in the cube, scaled until its largest coordinate is eps (Croce & Hein 2020, arXiv:2003.01690)."""
+        delta = 2 * torch.rand(shape, generator=generator) - 1
+        return delta * (self.radius / delta.abs().amax().clamp_min(1e-12))
+
     def ascend(self, gradient: Tensor) -> Tensor:
         """The sign of the gradient."""
         return gradient.sign()

@@ -62,6 +62,7 @@ class ImageParams(_Params):
 
 
 BOTH = ("linf", "l2")
+FEW = {"backends": ("fast", "slow"), "backend_min_classes": {"slow": 4}, "needs_min_classes": ("a",)}
 TABLES: dict[str, dict[str, Entry]] = {
     "attacks": {
         "fgsm": Entry(
@@ -69,7 +70,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         ),
         "pgd": Entry("x:y", "steps", PGDParams, BOTH, facts={"backend": "bench", "backends": ("bench", "foolbox")}),
         "deepfool": Entry("x:y", "an attack for L2 only", None, ("l2",)),
-        "ensemble": Entry("x:y", "stages", EnsembleParams, BOTH, facts={"min_classes": 4}),
+        "ensemble": Entry("x:y", "stages", EnsembleParams, BOTH, facts=FEW),
         "cw": Entry(
             "x:y",
             "two attacks in one",

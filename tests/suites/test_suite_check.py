@@ -201,10 +201,10 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "exclude: [{attack: deepfool, threat_model: 'linf:*'}]",
     ),
     (
-        {"attacks": "[ensemble]", "dataset": "two", "models": "['timm:x']"},
+        {"attacks": "[{name: ensemble, backend: slow}]", "dataset": "two", "models": "['timm:x']"},
         "attacks.0",
-        "the attack ensemble needs 4 classes, two has 2",
-        "another attack",
+        "the backend slow of ensemble needs 4 classes, two has 2",
+        "backend: fast or another attack",
     ),
     (
         {"attacks": "[fgsm, fgsm]"},
@@ -342,6 +342,7 @@ CNN = "source: checkpoint, architecture: cnn"
         {"dataset": "{name: npz, path: x.npz}"},
         {"attacks": "[{name: pgd, steps: '20', random_start: no}]"},
         {"attacks": "[ensemble]", "dataset": "{name: npz, path: x.npz}"},
+        {"attacks": "[{name: ensemble, backend: fast}]", "dataset": "two", "models": "['timm:x']"},
         {"attacks": "[{name: cw, restarts: 3}]", "threat_models": "['l2:1', 'linf:1']"},
         {"models": "[{source: robustbench, name: X, args: {dataset: cifar10}}]"},
     ],

@@ -226,7 +226,7 @@ class ReferenceSquare(Attack):
                 seed=seed,
                 verbose=False,
                 device=_device(model),
-                resc_schedule=False,
+                resc_schedule=self.params.rescale_schedule,
             )
             with torch.no_grad():
                 points: Tensor = attack.perturb(samples.x.clone(), samples.y.clone())

@@ -103,6 +103,7 @@ class FoolboxCW(LibraryAttack):
             stepsize=self.params.stepsize,
             confidence=self.params.confidence,
             initial_const=self.params.initial_const,
+            abort_early=self.params.abort_early,
         )
         x_adv: Tensor = attack.run(_wrapped(model), samples.x, samples.y)
         return x_adv

@@ -1,0 +1,166 @@
+"""APGD, Auto-PGD: PGD with momentum whose step size adapts to how the loss goes.
+
+Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks,
+arXiv:2003.01690.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.attacks.base import AttackContext
+from bench.attacks.batch import Batch, Seen
+from bench.attacks.losses import LOSSES, target_margin, targeted_dlr
+from bench.attacks.parameters import APGDParams, TargetedAPGDParams
+from bench.attacks.pgd import projected
+from bench.attacks.search_attack import Look, SearchAttack, generators
+
+MOMENTUM = 0.75
+"""The paper's alpha: the weight of the projected gradient step against the last move."""
+
+
+class APGD(SearchAttack):
+    """Ascent with momentum; the step size halves, and the search goes back to its best point, where progress stalls."""
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    params: APGDParams | TargetedAPGDParams
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps of one run."""
+        return self.params.steps
+
+    @property
+    def eot_iter(self) -> int:
+        """Gradients averaged at every point."""
+        return self.params.eot_iter
+
+    @cached_property
+    def windows(self) -> Tensor:
+        """Steps since the last checkpoint where there is one, else 0, for each iteration; shape (steps + 1,)."""
+        n = self.params.steps
+        window, end = max(int(0.22 * n), 1), 0
+        windows = torch.zeros(n + 1, dtype=torch.int64)
+        while (end := end + window) <= n:
+            windows[end] = window
+            window = max(window - max(int(0.03 * n), 1), max(int(0.06 * n), 1))
+        return windows
+
+    def runs(self, num_classes: int) -> int:
+        """Independent starts."""
+        return self.params.restarts
+
+    def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """Cross-entropy, DLR or margin."""
+        return (LOSSES[self.params.loss](logits, batch.y),)
+
+    def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
+        """A random point at distance eps, cut with the bounds."""
+        deltas = [
+            context.threat_model.random_direction(batch.x.shape[1:], generator)
+            for generator in generators(batch, ids, context)
+        ]
+        start = batch.x + torch.stack(deltas).to(batch.x)
+        rows = torch.zeros_like(batch.x[:, 0, 0, 0])
+        batch.state = {
+            "old": start,
+            "best": start,
+            "gradient": torch.zeros_like(start),
+            "best_loss": rows - torch.inf,
+            "last_loss": rows,
+            "checked_loss": rows - torch.inf,
+            "rises": rows,
+            "size": rows + 2 * context.threat_model.radius,
+            "halved": torch.ones_like(batch.place, dtype=torch.bool),
+        }
+        box = context.threat_model.box(batch.x)
+        if box is not None:
+            batch.state["low"], batch.state["high"] = box
+        batch.x_adv = batch.state["old"] = batch.state["best"] = projected(start, batch, context)
+
+    def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
+        """Keeps the best point, adapts the step size at checkpoints, and moves on with momentum."""
+        state, gradient = batch.state, seen.gradient
+        first = batch.iteration == 0
+        state["rises"] = state["rises"] + ((seen.loss > state["last_loss"]) & ~first)
+        state["last_loss"] = seen.loss
+        better = (seen.loss > state["best_loss"]) | first
+        if bool(better.any()):
+            mask = _column(better, gradient)
+            state["best"] = torch.where(mask, batch.x_adv, state["best"])
+            state["gradient"] = torch.where(mask, gradient, state["gradient"])
+            state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
+            state["checked_loss"] = torch.where(first, seen.loss, state["checked_loss"])
+        x_adv = batch.x_adv
+        if not bool(first.all()):
+            x_adv, gradient = self._check(batch, gradient)
+        batch.x_adv, state["old"] = _moved(batch, x_adv, gradient, first, context), x_adv
+
+    def _check(self, batch: Batch, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The paper's two conditions, where a sample is at a checkpoint: where each goes on, and with which gradient."""
+        state = batch.state
+        window = self.windows.to(batch.iteration.device)[batch.iteration]
+        here = window > 0
+        if not bool(here.any()):
+            return batch.x_adv, gradient
+        stalled = state["rises"] <= self.params.rho * window
+        no_better = ~state["halved"] & (state["checked_loss"] >= state["best_loss"])
+        halve = here & (stalled | no_better)
+        state["halved"] = torch.where(here, halve, state["halved"])
+        state["checked_loss"] = torch.where(here, state["best_loss"], state["checked_loss"])
+        state["rises"] = torch.where(here, 0.0, state["rises"])
+        state["size"] = torch.where(halve, state["size"] / 2, state["size"])
+        mask = _column(halve, gradient)
+        return torch.where(mask, state["best"], batch.x_adv), torch.where(mask, state["gradient"], gradient)
+
+
+class TargetedAPGD(APGD):
+    """APGD towards one class after the other."""
+
+    chooses_targets: ClassVar[bool] = True
+    ranked_by: ClassVar[str] = "margin"
+    params: TargetedAPGDParams
+
+    def runs(self, num_classes: int) -> int:
+        """Targets times starts."""
+        return min(self.params.n_target_classes, num_classes - 1) * self.params.restarts
+
+    def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """Targeted DLR or margin."""
+        function = targeted_dlr if self.params.loss == "dlr" else target_margin
+        return (function(logits, batch.y, batch.state["target"]),)
+
+    def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
+        """As APGD, with a target for each sample."""
+        super().begin(batch, ids, context)
+        batch.state["target"] = targets(batch, batch.run // self.params.restarts)
+
+
+def targets(batch: Batch, number: Tensor) -> Tensor:
+    """The class of the ``number``-th largest clean logit among all but the label's, from 0, shape (B,)."""
+    if batch.ranking is None:
+        raise ValueError("targets need the ranking of the classes: set chooses_targets")
+    others = batch.ranking[batch.ranking != batch.y[:, None]].view(len(batch), -1)
+    return others.gather(1, number[:, None]).squeeze(1)
+
+
+def _moved(batch: Batch, x_adv: Tensor, gradient: Tensor, first: Tensor, context: AttackContext) -> Tensor:
+    """A projected gradient step, mixed with the last move, projected again."""
+    move = context.threat_model.ascend(gradient).mul_(_column(batch.state["size"], gradient))
+    there = projected(move.add_(x_adv), batch, context)
+    if bool(first.all()):
+        return there
+    mixed = there * MOMENTUM
+    mixed.add_(x_adv, alpha=2 * (1 - MOMENTUM)).sub_(batch.state["old"], alpha=1 - MOMENTUM)
+    if bool(first.any()):
+        mixed = torch.where(_column(first, mixed), there, mixed)
+    return projected(mixed, batch, context)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))

@@ -23,7 +23,7 @@ from bench.suites.spec import AttackSpec, ModelSpec
 
 Make = Callable[..., AttackContext]
 ATTACKS = [("ddn", "l2"), ("fmn", "l2"), ("fmn", "linf"), ("deepfool", "l2"), ("deepfool", "linf"), ("cw", "l2")]
-FEW: dict[str, dict[str, Any]] = {"cw": {"binary_search_steps": 5, "steps": 60, "initial_const": 0.1}}
+FEW: dict[str, dict[str, Any]] = {"cw": {"binary_search_steps": 3, "steps": 30, "initial_const": 0.1}}
 """Smaller budgets where the distance doesn't matter."""
 
 
@@ -67,7 +67,7 @@ def test_first_success_breaks_exactly_what_can_be_broken(
     result = run(linear, here, name)
     success = broken(linear, result) & here.threat_model.contains(result.x_adv, linear.samples.x)
     clear = (distance / here.threat_model.radius - 1).abs() > 0.015
-    assert 40 < int(clear.sum())
+    assert int(clear.sum()) > 40
     assert torch.equal(success[clear], (distance < here.threat_model.radius)[clear])
 
 
@@ -129,7 +129,10 @@ class Sides(nn.Module):
 @pytest.mark.parametrize(("name", "norm"), ATTACKS)
 @pytest.mark.parametrize("flat", [False, True])
 def test_two_classes_at_the_bounds(linear: Any, context: Make, name: str, norm: str, flat: bool) -> None:
-    """Black images far from the boundary: pixels stay inside, and the distance to the boundary is known."""
+    """Black pixels far from the boundary: they stay inside, and the distance is known.
+
+    Black pixels next to others hardly move under Carlini-Wagner's change of variable, so that its distance is larger.
+    """
     x = torch.zeros(4, 3, 4, 4)
     x[1:, :, :, 1:] = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1, 1)
     linear.model = CountedModel(Sides(flat), num_classes=2)
@@ -143,7 +146,7 @@ def test_two_classes_at_the_bounds(linear: Any, context: Make, name: str, norm: 
     assert broken(linear, result).all()
     short = 0.5 - x.flatten(1).mean(1)
     expected = short if norm == "linf" else short * 48**0.5
-    assert (here.threat_model.distance(result.x_adv, x) < 1.03 * expected).all()
+    assert (here.threat_model.distance(result.x_adv, x) < (1.2 if name == "cw" else 1.03) * expected).all()
 
 
 def test_confidence_asks_for_a_margin(linear: Any, context: Make) -> None:

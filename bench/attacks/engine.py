@@ -169,18 +169,22 @@ class _Search:
         return Seen.mean(seen)
 
     def _logits(self, x: Tensor) -> Tensor:
-        """Of the model, in the precision of the search, at a fixed batch shape where that is asked for."""
-        count, width = len(x), self.width
-        if self.context.pinned and count < width:
-            x = torch.cat([x, x.detach()[:1].expand(width - count, *x.shape[1:])])
+        """Of the model, in the precision of the search."""
         if self.context.precision == "float32":
-            return self.model(x)[:count]
+            return self._exact(x)
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return self.model(x)[:count]
+            return self._exact(x)
+
+    def _exact(self, x: Tensor) -> Tensor:
+        """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
+        count = len(x)
+        if self.context.pinned and count < self.width:
+            x = torch.cat([x, x.detach()[:1].expand(self.width - count, *x.shape[1:])])
+        return self.model(x)[:count]
 
     def _in_pieces(self, x: Tensor, counts: Tensor, places: Tensor | None = None) -> Tensor:
         """Float32 logits without gradients, counted for each sample."""
-        logits = self._patiently(lambda: self._plain(x, self.model), len(x))
+        logits = self._patiently(lambda: self._plain(x, self._exact), len(x))
         if places is None:
             counts += 1
         else:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 NEWTON_STEPS = 60
 """More than the breakpoints that any image was seen to cross; what is left by then is a rounding error."""
+CLOSE_ENOUGH = 1e-4
+"""How much of the way may be missing, relatively: the attack overshoots by hundreds of times that."""
 _TINY = 1e-30
 
 
@@ -51,11 +53,13 @@ def _root(gain: Tensor, limit: Tensor, wanted: Tensor) -> Tensor:
     """The smallest m >= 0 with ``sum(gain * min(m, limit)) >= wanted``; the largest limit where there is none, shape (N,)."""
     multiplier = wanted / gain.sum(1).clamp_min(_TINY)
     for _ in range(NEWTON_STEPS):
-        free = limit > multiplier[:, None]
-        slope = (gain * free).sum(1)
-        got = torch.linalg.vecdot(gain, torch.minimum(limit, multiplier[:, None]))
-        missing = wanted - got
-        more = (missing > 1e-6 * wanted) & (slope > 0)
+        reached = torch.minimum(limit, multiplier[:, None])
+        missing = wanted - torch.linalg.vecdot(gain, reached)
+        more = missing > CLOSE_ENOUGH * wanted
+        if not bool(more.any()):
+            break
+        slope = torch.linalg.vecdot(gain, (limit > reached).to(gain.dtype))
+        more &= slope > 0
         if not bool(more.any()):
             break
         multiplier = torch.where(more, multiplier + missing / slope.clamp_min(_TINY), multiplier)

@@ -23,6 +23,10 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", help="Most samples of a pass; found by itself by default.", min=1, metavar="N"),
 ]
+PinBatch = Annotated[
+    bool,
+    typer.Option("--pin-batch", help="Give every pass of our own attacks the same number of rows: slower, same bits."),
+]
 ModelDir = Annotated[
     Path | None,
     typer.Option(

@@ -8,6 +8,7 @@ from bench import metrics
 from bench.errors import StoreError
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
+from bench.runner.weak_adversary import weak_adversary
 from bench.store.parts import ShardReport
 from bench.store.records import CellResult, Cost, Flag, StageResult, Status
 
@@ -39,12 +40,13 @@ def finished(
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
-    extra = [*_declared_accuracy(planned, wanted), *_weak_adversary(plan, planned), *_zero_gradients(reports)]
+    extra = [*_declared_accuracy(planned, wanted), *weak_adversary(plan.suite, planned.cell), *_zero_gradients(reports)]
     return _record(
         plan,
         planned,
         "done",
         environment,
+        " and ".join(sorted({report.precision for report in reports})),
         metrics=estimates,
         stages=_stages(wanted, reports),
         cost=_cost(reports),
@@ -59,7 +61,9 @@ def failed(
     return _record(plan, planned, status, environment, reason=reason, traceback=traceback)
 
 
-def _record(plan: Plan, planned: PlannedCell, status: Status, environment: dict[str, Any], **more: Any) -> CellResult:
+def _record(
+    plan: Plan, planned: PlannedCell, status: Status, environment: dict[str, Any], precision: str = "", **more: Any
+) -> CellResult:
     cell, located = planned.cell, planned.located
     provenance = {
         "weights": located.weights_digest if located else None,
@@ -82,7 +86,7 @@ def _record(plan: Plan, planned: PlannedCell, status: Status, environment: dict[
         adversary=cell.adversary,
         seed=cell.seed,
         search=cell.search,
-        precision=cell.precision,
+        precision=precision or cell.precision,
         samples=len(plan.dataset),
         provenance=provenance,
         **more,
@@ -120,20 +124,6 @@ def _stages(rows: pd.DataFrame, reports: list[ShardReport]) -> tuple[StageResult
     return tuple(results)
 
 
-def _weak_adversary(plan: Plan, planned: PlannedCell) -> list[Flag]:
-    """What the suite leaves out of the evaluation of a defense."""
-    if planned.cell.defense.name == "none":
-        return []
-    source = "Tramer et al. 2020, arXiv:2002.08347"
-    if "adaptive" not in plan.suite.adversaries:
-        text = "only an oblivious adversary: nobody who knows the defense has attacked it"
-        return [Flag(rule="no-adaptive-attack", severity="warning", message=text, source=source)]
-    if plan.suite.run.gradient_free_queries == 0:
-        text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"
-        return [Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source)]
-    return []
-
-
 def _zero_gradients(reports: list[ShardReport]) -> list[Flag]:
     """Samples that a gradient attack could not move, because every gradient was exactly zero.
 
@@ -153,11 +143,11 @@ def _zero_gradients(reports: list[ShardReport]) -> list[Flag]:
 
 def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:
     """A clean accuracy far from what the suite declares for the bare model."""
-    from scipy.stats import binomtest
-
     declared = planned.cell.model.clean_accuracy
     if declared is None or planned.cell.defense.name != "none":
         return []
+    from scipy.stats import binomtest  # slow to import
+
     correct, n = int(rows["clean_correct"].sum()), len(rows)
     if float(binomtest(correct, n, declared / 100).pvalue) >= FAR:
         return []

@@ -31,6 +31,22 @@ def choose(name: str) -> torch.device:
     return device
 
 
+def search_precision(asked: str, device: torch.device) -> str:
+    """What ``precision`` means on a device: ``auto`` is bfloat16 where the hardware multiplies it, else float32.
+
+    Args:
+        asked: auto, float32 or bfloat16.
+        device: where the model runs.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        capable = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        capable = device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    return "bfloat16" if capable else "float32"
+
+
 def describe(device: torch.device) -> str:
     """For people and provenance: ``cpu (2 threads)`` or the name of the GPU."""
     if device.type == "cuda":

@@ -16,7 +16,7 @@ from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
-from bench.runner.devices import describe
+from bench.runner.devices import describe, search_precision
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
 from bench.runner.worker import Worker
@@ -103,6 +103,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         backwards=float(found.backwards.sum()),
         device=describe(worker.device),
         batch_size=worker.batch_size,
+        precision=search_precision(cell.precision, worker.device),
         stages=found.stages,
         flags=flags,
         zero_gradient=_stuck(found, records),
@@ -124,7 +125,10 @@ def _attacked(
     """Runs the attack on the clean-correct samples; on all of them where its examples are meant to be reused."""
     chosen = torch.arange(len(samples)) if cell.search == "strongest" else correct.nonzero().flatten()
     draws = Draws(cell.seed, cell.attack.name)
-    context = AttackContext(threat_model, draws, cell.search, worker.batch_size, report)
+    precision = search_precision(cell.precision, worker.device)
+    context = AttackContext(
+        threat_model, draws, cell.search, worker.batch_size, report, precision=precision, pinned=worker.pinned
+    )
     target.microbatch = None
     with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
         here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)

@@ -21,6 +21,8 @@ class RunSettings:
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         places: directories of models and data, and permissions.
         yes: consent to saving more than two gigabytes of examples.
+        pin_batch: give every pass of our own attacks exactly ``batch_size`` rows: slower, and the same bits for each
+            sample in every shard.
 
     Raises:
         BenchError: where the name of the run couldn't be that of one directory.
@@ -32,6 +34,7 @@ class RunSettings:
     batch_size: int | None = None
     places: Places = field(default_factory=Places)
     yes: bool = False
+    pin_batch: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -73,7 +73,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             f"{loaded.path}: run.save_adversarial: the examples could take {size / 1e9:.1f} GB in {directory.path}; "
             "give --yes, or --set run.save_adversarial=none"
         )
-    worker = Worker(plan.dataset, settings.places, device, settings.batch_size)
+    worker = Worker(plan.dataset, settings.places, device, settings.batch_size, pinned=settings.pin_batch)
     with directory.locked():
         run = _Run(plan, directory, worker, settings, progress, environment(device))
         try:

@@ -40,10 +40,19 @@ class Worker:
         places: directories and permissions.
         device: where models run.
         batch_size: the most samples of a pass; found by itself where it is ``None``.
+        pinned: whether every pass of our own attacks has that many rows.
     """
 
-    def __init__(self, dataset: Dataset, places: Places, device: torch.device, batch_size: int | None = None) -> None:
-        self.dataset, self.places, self.device = dataset, places, device
+    def __init__(
+        self,
+        dataset: Dataset,
+        places: Places,
+        device: torch.device,
+        batch_size: int | None = None,
+        *,
+        pinned: bool = False,
+    ) -> None:
+        self.dataset, self.places, self.device, self.pinned = dataset, places, device, pinned
         self._fixed_batch_size = batch_size
         self._spec: ModelSpec | None = None
         self._model: Any = None  # Any: the counted model of one of many sources

@@ -129,6 +129,7 @@ class CellResult(BaseModel):
     seed: int
     search: str
     precision: str
+    """of our own attacks' passes: what ``auto`` came to"""
     samples: int
     """samples that the suite asked for"""
     metrics: dict[str, Estimate] = {}

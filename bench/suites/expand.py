@@ -111,7 +111,6 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
 
 def _cell(suite: Suite, combined: Combined, seed: int, role: Role, *, search: Search) -> Cell:
     adversary: Adversary = combined.adversary
-    precision = "float32" if suite.run.precision == "auto" else suite.run.precision
     return Cell(
         role,
         suite.dataset,
@@ -122,7 +121,7 @@ def _cell(suite: Suite, combined: Combined, seed: int, role: Role, *, search: Se
         adversary,
         seed,
         search,
-        precision,
+        suite.run.precision,
     )
 
 

@@ -29,7 +29,7 @@ from bench.suites.short_forms import parse_eps as parse_eps
 Norm = Literal["linf", "l2", "l1", "l0"]
 Adversary = Literal["oblivious", "adaptive"]
 Search = Literal["first_success", "strongest"]
-Precision = Literal["auto", "float32"]
+Precision = Literal["auto", "float32", "bfloat16"]
 SaveAdversarial = Literal["none", "successes", "all"]
 
 Eps = Annotated[Fraction, BeforeValidator(parse_eps), PlainSerializer(str, return_type=str)]
@@ -203,7 +203,9 @@ class RunOptions(Spec):
         (0,), min_length=1, description="attack seeds; several are restarts: their union is ranked"
     )
     precision: Precision = Field(
-        "auto", description="arithmetic of the attack's gradients; verdicts are always float32"
+        "auto",
+        description="arithmetic of our own attacks' passes; auto takes bfloat16 where the hardware multiplies it; "
+        "every success is verified in float32",
     )
     search: Search = Field("first_success", description="stop at the first verified success, or spend the whole budget")
     save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")

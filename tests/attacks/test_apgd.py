@@ -102,7 +102,9 @@ def test_the_engine_does_what_the_paper_says(seed: int, norm: str, loss: str, st
         one, label = x[row : row + 1], y[row : row + 1]
         direction = ball.random_direction(one.shape[1:], draws.generators(ids[row : row + 1], restarts=[0])[0])
         start = ball.project(one + direction.to(one), one)
-        best, best_loss, _ = plain_apgd(lambda p: function(model(p), label).sum(), one, start, ball, steps, 0.75)
+        best, best_loss, _ = plain_apgd(
+            lambda p, label=label: function(model(p), label).sum(), one, start, ball, steps, 0.75
+        )
         with torch.no_grad():
             plainly_broken = bool(margin(model(best), label) > 0)
         assert bool(broken[row]) >= plainly_broken

@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -690,23 +691,23 @@ def test_any_class_may_be_evaluated(tiny: tuple[Linear, Tensor, Tensor], name: s
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_autoattack_with_few_classes(classes: int) -> None:
-    """Its targeted loss needs four; with fewer there is an error that says what to do, and what it says works."""
+    """The official targeted loss needs four; with fewer there is an error that says what to do, and what it says works."""
     model = Linear(classes)
     x = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(3))
     y = predicted(model, x)
-    custom = {
-        "name": "autoattack",
-        "id": "few",
-        "version": "custom",
-        "attacks": ["apgd-ce", "fab", "square"],
-        "n_queries": 20,
-    }
-    result = bench.evaluate(model, x, y, "linf:0.3", [{"name": "autoattack", "n_queries": 20}, custom])
+    official = {"name": "autoattack", "backend": "autoattack", "n_queries": 20}
+    attacks: list[Any] = [
+        {"name": "autoattack", "id": "ours", "n_queries": 20},
+        {**official, "id": "official"},
+        {**official, "id": "few", "version": "custom", "attacks": ["apgd-ce", "fab", "square"]},
+    ]
+    result = bench.evaluate(model, x, y, "linf:0.3", attacks)
     table = result.table.set_index("attack")
+    assert table.loc["ours", "status"] == "done", result.errors
     assert table.loc["few", "status"] == "done", result.errors
-    assert table.loc["autoattack", "status"] == ("done" if classes >= 4 else "error")
+    assert table.loc["official", "status"] == ("done" if classes >= 4 else "error")
     if classes < 4:
-        assert "attacks: [apgd-ce, fab, square]" in result.errors["autoattack"]
+        assert "attacks: [apgd-ce, fab, square]" in result.errors["official"]
 
 
 def test_odd_images(tiny: tuple[Linear, Tensor, Tensor]) -> None:

@@ -136,7 +136,7 @@ class ReferenceAutoAttack(Attack):
         if model.num_classes < TARGETED_DLR_CLASSES and {"apgd-t", "apgd-dlr"} & set(self.stages):
             raise AttackError(
                 f"autoattack: its DLR losses need at least {TARGETED_DLR_CLASSES} classes, the model has "
-                f"{model.num_classes}; use version custom with attacks: [apgd-ce, fab, square]"
+                f"{model.num_classes}; use backend: bench, or version custom with attacks: [apgd-ce, fab, square]"
             )
         from pyautoattack import AutoAttack
 

@@ -25,7 +25,7 @@ BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 """Adam's, Kingma & Ba 2015, arXiv:1412.6980."""
 CHECKS = 10
 """How many times a search looks whether it is still worth going on (the authors' code)."""
-PROGRESS = 0.99
+PROGRESS = 0.995
 """A search ends early where the loss is above this share of what it was at the check before."""
 FINER = 0.5
 """Factor of the step size after a search whose c was large enough."""

@@ -102,8 +102,17 @@ class _Search:
         return ~self.broken & (self.margin > -CLOSE * self.scale)
 
     def _rank(self) -> None:
-        logits = self._in_pieces(self.samples.x, self.forwards)
-        self.ranking = logits.argsort(dim=1, descending=True)
+        x, y = self.samples.x, self.samples.y
+        found = self._patiently(
+            lambda: [
+                self.attack.rank(self._exact, *pair)
+                for pair in zip(torch.split(x, self.piece), torch.split(y, self.piece), strict=True)
+            ],
+            len(x),
+        )
+        self.ranking = torch.cat([ranking for ranking, _ in found])
+        self.forwards += 1
+        self.backwards += found[0][1]
 
     def _refill(self) -> None:
         free = self.width - len(self.batch)
@@ -182,15 +191,6 @@ class _Search:
             x = torch.cat([x, x.detach()[:1].expand(self.width - count, *x.shape[1:])])
         return self.model(x)[:count]
 
-    def _in_pieces(self, x: Tensor, counts: Tensor, places: Tensor | None = None) -> Tensor:
-        """Float32 logits without gradients, counted for each sample."""
-        logits = self._patiently(lambda: self._plain(x, self._exact), len(x))
-        if places is None:
-            counts += 1
-        else:
-            counts[places] += 1
-        return logits
-
     def _plain(self, x: Tensor, model: Callable[[Tensor], Tensor]) -> Tensor:
         with torch.no_grad():
             return _finite(torch.cat([model(part) for part in torch.split(x, self.piece)]))
@@ -259,7 +259,9 @@ class _Search:
             return
         claimed = (seen.margin > 0).nonzero().flatten()
         if len(claimed):
-            logits = self._in_pieces(x[claimed], self.forwards, batch.place[claimed])
+            points = x[claimed]
+            logits = self._patiently(lambda: self._plain(points, self._exact), len(points))
+            self.forwards[batch.place[claimed]] += 1
             seen.margin[claimed] = margin(logits, batch.y[claimed])
 
     def _advance(self, seen: Seen) -> None:

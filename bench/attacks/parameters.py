@@ -77,6 +77,12 @@ class TargetedAPGDParams(AttackParams):
     eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
 
 
+class MALTParams(TargetedAPGDParams):
+    """Parameters of MALT."""
+
+    candidates: int = Field(100, ge=1, description="classes of largest clean logits among which targets are chosen")
+
+
 class FABParams(AttackParams):
     """Parameters of the fast adaptive boundary attack."""
 
@@ -156,6 +162,14 @@ class AutoAttackParams(AttackParams):
         if self.version != "custom" and self.attacks is not None:
             raise ValueError(f"attacks goes with version custom; version {self.version} has its own stages")
         return self
+
+
+class CascadeParams(AttackParams):
+    """Parameters of the cascade."""
+
+    steps: int = Field(50, ge=1, description="gradient steps of each run of APGD and FAB")
+    n_target_classes: int = Field(9, ge=1, description="targets of the targeted stages")
+    n_queries: int = Field(1000, ge=1, description="queries of the Square stage")
 
 
 class SquareParams(AttackParams):

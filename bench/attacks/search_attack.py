@@ -47,6 +47,21 @@ class SearchAttack(Attack):
         """The margin that a kept point of a minimum-norm attack should have (kappa of Carlini & Wagner)."""
         return 0.0
 
+    def rank(self, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, int]:
+        """In which order classes become targets, for attacks that choose them: here by falling clean logit.
+
+        Args:
+            model: images to logits.
+            x: clean images, shape (B, C, H, W).
+            y: labels, shape (B,).
+
+        Returns:
+            All classes, the likeliest target first (where the label stands doesn't matter), shape (B, K); and the
+            backward passes that it took for each image.
+        """
+        with torch.no_grad():
+            return model(x).argsort(dim=1, descending=True), 0
+
     def runs(self, num_classes: int) -> int:
         """Runs of each sample, one after another: restarts times targets."""
         return 1

@@ -66,7 +66,7 @@ def test_autoattack_breaks_exactly_what_can_be_broken(
     linear: Any, context: Make, norm: str, eps: str, search: str
 ) -> None:
     here = context(norm, eps, search=search)
-    result = run(linear, here, "autoattack", n_queries=50)
+    result = run(linear, here, "autoattack", "autoattack", n_queries=50)
     distance = linear.linf if norm == "linf" else linear.l2
     clear = (distance / here.threat_model.radius - 1).abs() > 0.01
     expected = distance < here.threat_model.radius
@@ -82,7 +82,7 @@ def test_autoattack_agrees_with_the_librarys_own_evaluation(linear: Any, context
     from pyautoattack import AutoAttack
 
     here = context("linf", "1/50")
-    result = run(linear, here, "autoattack", n_queries=50)
+    result = run(linear, here, "autoattack", "autoattack", n_queries=50)
     reference = AutoAttack(linear.model, norm="Linf", eps=1 / 50, seed=0, version="standard")
     reference.fab.n_target_classes = reference.apgd_targeted.n_target_classes = 3
     reference.square.n_queries = 50
@@ -91,7 +91,9 @@ def test_autoattack_agrees_with_the_librarys_own_evaluation(linear: Any, context
 
 
 def test_custom_stages_and_few_classes(linear: Any, context: Make) -> None:
-    result = run(linear, context(), "autoattack", version="custom", attacks=["square", "apgd-ce"], n_queries=20)
+    result = run(
+        linear, context(), "autoattack", "autoattack", version="custom", attacks=["square", "apgd-ce"], n_queries=20
+    )
     assert [stage.name for stage in result.stages] == ["square", "apgd-ce"]
 
     class Two(torch.nn.Module):
@@ -105,8 +107,16 @@ def test_custom_stages_and_few_classes(linear: Any, context: Make) -> None:
 
     linear.model = CountedModel(Two(linear.model.module), num_classes=2)
     with pytest.raises(AttackError, match="at least 4 classes, the model has 2"):
-        run(linear, context(), "autoattack")
-    few = run(linear, context(), "autoattack", version="custom", attacks=["apgd-ce", "fab", "square"], n_queries=20)
+        run(linear, context(), "autoattack", "autoattack")
+    few = run(
+        linear,
+        context(),
+        "autoattack",
+        "autoattack",
+        version="custom",
+        attacks=["apgd-ce", "fab", "square"],
+        n_queries=20,
+    )
     expected = linear.linf < 1 / 50
     clear = (linear.linf * 50 - 1).abs() > 0.01
     assert torch.equal(broken(linear, few.x_adv)[clear], expected[clear])
@@ -114,9 +124,9 @@ def test_custom_stages_and_few_classes(linear: Any, context: Make) -> None:
 
 def test_stages_go_with_custom_and_custom_with_stages(linear: Any, context: Make) -> None:
     with pytest.raises(ValidationError, match="needs attacks"):
-        run(linear, context(), "autoattack", version="custom")
+        run(linear, context(), "autoattack", "autoattack", version="custom")
     with pytest.raises(ValidationError, match="goes with version custom"):
-        run(linear, context(), "autoattack", version="plus", attacks=["square"])
+        run(linear, context(), "autoattack", "autoattack", version="plus", attacks=["square"])
 
 
 def test_square_takes_no_gradient(linear: Any, context: Make) -> None:
@@ -127,9 +137,9 @@ def test_square_takes_no_gradient(linear: Any, context: Make) -> None:
     assert not broken(linear, result.x_adv)[linear.linf > 1 / 9].any()
 
 
-@pytest.mark.parametrize(("name", "backend"), [("pgd", "foolbox"), ("pgd", "art"), ("autoattack", None)])
+@pytest.mark.parametrize(("name", "backend"), [("pgd", "foolbox"), ("pgd", "art"), ("autoattack", "autoattack")])
 def test_library_attacks_repeat_and_leave_the_global_generators_alone(
-    linear: Any, context: Make, name: str, backend: str | None
+    linear: Any, context: Make, name: str, backend: str
 ) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
@@ -172,6 +182,6 @@ def test_warnings_of_autoattack_become_flags(linear: Any, context: Make) -> None
 
     linear.model = CountedModel(Flat(), num_classes=5)
     linear.samples = type(linear.samples)(linear.samples.x, torch.zeros(64, dtype=torch.int64), linear.samples.ids)
-    result = run(linear, context(), "autoattack", version="custom", attacks=["apgd-dlr"])
+    result = run(linear, context(), "autoattack", "autoattack", version="custom", attacks=["apgd-dlr"])
     assert any("zero gradient" in flag.message for flag in result.flags)
     assert all(flag.severity == "warning" for flag in result.flags)

@@ -127,7 +127,9 @@ def test_the_schedule_is_the_papers() -> None:
 
 
 def test_counter_draws_are_uniform_and_independent_of_their_neighbours() -> None:
-    keys = Draws(0, "square").keys([f"s{index}" for index in range(500)], restarts=[0] * 500, device=torch.device("cpu"))
+    keys = Draws(0, "square").keys(
+        [f"s{index}" for index in range(500)], restarts=[0] * 500, device=torch.device("cpu")
+    )
     numbers = uniform(keys, torch.arange(500), 40)
     assert float(numbers.min()) >= 0
     assert float(numbers.max()) < 1

@@ -1,0 +1,107 @@
+"""Ensembles: a sequence of attacks, each on what the earlier ones left robust."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
+from bench.attacks.search_attack import SearchAttack
+from bench.store.parts import StageCost
+from bench.store.records import Flag
+
+SQUARE_TOLERANCE = 0.002
+"""AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
+
+
+class Ensemble(Attack):
+    """Attacks one after the other; a sample leaves with the first that breaks it."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[tuple[str, SearchAttack], ...]:
+        """The attacks with their names, in order."""
+
+    def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
+        """Runs the stages; see :class:`bench.attacks.base.Attack`.
+
+        Under ``strongest`` the first stage spends its whole budget on every sample and keeps the point of highest loss;
+        the later ones look for successes where it found none.
+        """
+        result = AttackResult.untouched(samples)
+        result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
+        alive = torch.arange(len(samples), device=samples.x.device)
+        costs: list[StageCost] = []
+        for name, attack in self.stages:
+            if not len(alive):
+                break
+            started, chosen = time.perf_counter(), samples.take(alive)
+            found = attack.run(model, chosen, _stage_context(context, name, len(samples), len(alive), first=not costs))
+            broken = _adversarial(model, found.x_adv, chosen, context)
+            _take(result, found, alive, broken, name, everything=not costs and context.search == "strongest")
+            costs.append(
+                StageCost(
+                    name=name,
+                    attacked=len(alive),
+                    broken=int(broken.sum()),
+                    seconds=time.perf_counter() - started,
+                )
+            )
+            alive = alive[~broken]
+        result.stages, result.flags = tuple(costs), square_flags(costs, len(samples))
+        if any(name == "square" for name, _ in self.stages):
+            result.zero_gradient = None  # they were attacked without gradients
+        return result
+
+    def passes(self, num_classes: int) -> tuple[float, float]:
+        """Each stage at its budget."""
+        costs = [attack.passes(num_classes) for _, attack in self.stages]
+        return sum(forwards for forwards, _ in costs), sum(backwards for _, backwards in costs)
+
+
+def _stage_context(context: AttackContext, name: str, total: int, alive: int, *, first: bool) -> AttackContext:
+    def report(finished: int, robust: int) -> None:
+        context.report(total - alive + min(finished, alive - robust), robust)
+
+    search = context.search if first else "first_success"
+    return replace(context, stage=name, search=search, report=report)
+
+
+def _take(
+    result: AttackResult, found: AttackResult, alive: Tensor, broken: Tensor, name: str, *, everything: bool
+) -> None:
+    """Adds what a stage found to what the ensemble has."""
+    chosen = torch.ones_like(broken) if everything else broken
+    result.x_adv[alive[chosen]] = found.x_adv[chosen]
+    places = alive.cpu()
+    result.iterations[places] += found.iterations
+    result.forwards[places] += found.forwards + 1
+    result.backwards[places] += found.backwards
+    for place in alive[broken].tolist():
+        result.stage[place] = name
+    if result.zero_gradient is not None and found.zero_gradient is not None:
+        result.zero_gradient[places] = found.zero_gradient
+
+
+def _adversarial(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
+    """Which points are inside the threat model and misclassified, shape (N,)."""
+    with torch.no_grad():
+        logits = torch.cat([model(part) for part in torch.split(x_adv, context.batch_size)])
+    return (logits.argmax(1) != samples.y) & context.threat_model.contains(x_adv, samples.x)
+
+
+def square_flags(stages: list[StageCost], count: int) -> tuple[Flag, ...]:
+    """AutoAttack's own check of the Square stage: what it breaks, the gradients should have broken."""
+    at = next((place for place, stage in enumerate(stages) if stage.name == "square"), 0)
+    if at == 0 or stages[at].broken <= SQUARE_TOLERANCE * max(count, 1):
+        return ()
+    text = (
+        f"Square, which needs no gradient, broke {stages[at].broken} samples that the white-box stages left: "
+        "the gradients may be masked"
+    )
+    source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
+    return (Flag(rule="autoattack-square", severity="warning", message=text, source=source),)

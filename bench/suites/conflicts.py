@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 from bench import registry
 from bench.errors import Problem
@@ -13,7 +14,7 @@ from bench.suites.combine import Combined, kept, listed, matches, meets, names, 
 from bench.suites.messages import nearest, shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
-from bench.suites.spec import AttackSpec, Combination, Suite, format_eps
+from bench.suites.spec import AttackSpec, Combination, Spec, Suite, format_eps
 
 _NEVER = "a combination that can't work"
 
@@ -53,7 +54,7 @@ def _twice(suite: Suite, resolved: Suite, sources: Sources) -> list[Problem]:
     refuse("threat_models", "the threat model", balls, labels, "each norm and eps once")
     for section, noun in (("models", "model"), ("attacks", "attack"), ("defenses", "defense")):
         specs = getattr(resolved, section)
-        contents = [digest(one.model_dump(mode="json", exclude={"id"})) for one in specs]
+        contents = [digest(_content(one, suite)) for one in specs]
         ids = [str(one.id) for one in specs]
         refuse(section, f"the {noun}", contents, ids, "other parameters, or once")
         first = [contents.index(content) == index for index, content in enumerate(contents)]
@@ -62,6 +63,12 @@ def _twice(suite: Suite, resolved: Suite, sources: Sources) -> list[Problem]:
     for section in ("adversaries", "metrics"):
         refuse(section, "the name", getattr(suite, section), getattr(suite, section), "each once")
     return problems
+
+
+def _content(spec: Spec, suite: Suite) -> dict[str, Any]:  # Any: JSON values
+    """What an item says beside its id; an attack without a search of its own has that of the run."""
+    content = spec.model_dump(mode="json", exclude={"id"})
+    return {**content, "search": spec.search or suite.run.search} if isinstance(spec, AttackSpec) else content
 
 
 def _filters(suite: Suite, everything: Sequence[Combined], sources: Sources) -> list[Problem]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bench import registry
 from bench.errors import Problem, SuiteError
 from bench.registry import Registry
-from bench.suites.cells import Cell, Role
+from bench.suites.cells import Cell, Role, digest
 from bench.suites.combine import Combined, kept
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
@@ -30,7 +30,8 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     (``oblivious``), the ``prerequisite`` cells that make those examples, shared by all defenses and placed before the
     first that reads them, and one small gradient-free attack per seed. An attack whose examples can't be reused
     (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
-    spends the whole budget (``run.search: strongest``), it is the prerequisite (:func:`prerequisite_of`).
+    spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
+    (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
 
     Raises:
         SuiteError: where a name or a parameter doesn't fit; :func:`bench.suites.check.check` finds all problems.
@@ -84,7 +85,12 @@ def _makes_examples(cell: Cell) -> bool:
 def _examples(cell: Cell) -> tuple[str, str, int, str, Fraction, str]:
     """What the examples that a cell makes or judges depend on, within one suite."""
     ball = cell.threat_model
-    return cell.model.id, cell.attack_id, cell.seed, ball.norm, ball.eps, cell.precision
+    return cell.model.id, _content(cell.attack), cell.seed, ball.norm, ball.eps, cell.precision
+
+
+def _content(attack: AttackSpec) -> str:
+    """An attack without its name in tables and its search: the examples are made with the whole budget in any case."""
+    return digest(attack.model_dump(mode="json", exclude={"id", "search"}))
 
 
 def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
@@ -92,10 +98,12 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
     adaptive = [one for one in row if one.adversary == "adaptive"]
     for one in adaptive:
         for seed in suite.run.seeds:
-            yield _cell(suite, one, seed, "suite", search=suite.run.search)
+            yield _cell(suite, one, seed, "suite", search=one.attack.search or suite.run.search)
     if row[0].defense.name == "none":
         return
-    reused = [one for one in row if one.adversary == "oblivious" and _reusable(one.attack)]
+    oblivious = [one for one in row if one.adversary == "oblivious" and _reusable(one.attack)]
+    first = {_content(one.attack): one for one in reversed(oblivious)}
+    reused = [one for one in oblivious if first[_content(one.attack)] is one]
     for one in reused:
         for seed in suite.run.seeds:
             bare = one._replace(defense=NONE, adversary="adaptive")

@@ -43,7 +43,7 @@ def attack_ids(attacks: Sequence[AttackSpec]) -> list[str]:
     return _unique(
         [attack.id or _attack_name(attack) for attack in filled],
         [attack.id is None for attack in filled],
-        [{"backend": attack.backend or "", **_arg_texts(attack)} for attack in filled],
+        [{"backend": attack.backend or "", "search": attack.search or "", **_arg_texts(attack)} for attack in filled],
     )
 
 

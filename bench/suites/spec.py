@@ -157,6 +157,11 @@ class AttackSpec(Spec):
     )
     name: str = Field(description="a name that `bench list attacks` shows, such as pgd")
     backend: str | None = Field(None, description="whose implementation; the attack's default where it isn't given")
+    search: Search | None = Field(
+        None,
+        description="run.search for this attack alone; under strongest a minimum-norm attack spends its whole budget "
+        "and gives the curve of robust accuracy against eps",
+    )
     args: dict[str, Any] = Field(
         {}, description="the attack's parameters (also written beside name)"
     )  # Any: the attack's own

@@ -213,6 +213,7 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "other parameters, or once",
     ),
     ({"attacks": "[pgd, {name: pgd, steps: 10, id: x}]"}, "attacks.1", "the attack x is there twice", ""),
+    ({"attacks": "[pgd, {name: pgd, search: first_success}]"}, "attacks.1", "pgd-10-first_success is there twice", ""),
     (
         {"attacks": "[{name: pgd, id: x}, {name: fgsm, id: X}]"},
         "attacks.1",

@@ -52,7 +52,7 @@ def test_defaults_and_backend_are_filled_in() -> None:
     fgsm, pgd = expand(suite())
     assert (fgsm.attack.backend, fgsm.attack.args) == ("bench", {"loss": "ce"})
     assert pgd.attack.args == {"steps": 20, "restarts": 1, "alpha": None, "loss": "ce", "random_start": True}
-    assert (pgd.precision, pgd.seed) == ("float32", 0)
+    assert (pgd.precision, pgd.seed) == ("auto", 0)
 
 
 def test_a_default_written_out_is_the_same_cell() -> None:
@@ -333,3 +333,32 @@ def test_include_and_exclude_are_complements() -> None:
     )
     assert len(inside) + len(outside) == len(list(product(asked))) == 9
     assert len(inside) == 4
+
+
+TWICE = ["pgd", {"name": "pgd", "search": "strongest"}]
+
+
+def test_an_attack_may_have_a_search_of_its_own() -> None:
+    cells = expand(suite(attacks=["fgsm", *TWICE]))
+    assert lines(cells) == [
+        "suite small/none/fgsm/adaptive/first_success",
+        "suite small/none/pgd-10/adaptive/first_success",
+        "suite small/none/pgd-10-strongest/adaptive/strongest",
+    ]
+    assert len({cell.id({}) for cell in cells}) == 3
+    whole, alone = expand(suite(attacks=["pgd"], run={"search": "strongest"})), expand(suite(attacks=TWICE[1:]))
+    assert [cell.identity({}) for cell in whole] == [cell.identity({}) for cell in alone]
+    first = expand(suite(attacks=[{"name": "pgd", "search": "first_success"}], run={"search": "strongest"}))
+    assert [cell.search for cell in first] == ["first_success"]
+
+
+@pytest.mark.parametrize("defenses", [["none", "jpeg"], ["jpeg"]])
+def test_attacks_that_differ_in_their_search_share_their_examples(defenses: list[str]) -> None:
+    cells = expand(suite(attacks=TWICE, defenses=defenses))
+    ids = [cell.id({}).rsplit("-", 1)[1] for cell in cells]
+    assert len(set(ids)) == len(ids)
+    (oblivious,) = (cell for cell in cells if cell.role == "oblivious")
+    read = prerequisite_of(oblivious, cells)
+    assert (read.role, read.search) == ("suite" if "none" in defenses else "prerequisite", "strongest")
+    adaptive = [cell.search for cell in cells if cell.role == "suite" and cell.defense.name == "jpeg"]
+    assert adaptive == ["first_success", "strongest"]

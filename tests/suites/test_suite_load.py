@@ -204,6 +204,13 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ("run", "{seeds: [0.5]}", "run.seeds.0", "wrong type, got 0.5", "a whole number"),
     ("run", "{shard_size: 0}", "run.shard_size", "out of range, got 0", "at least 1"),
     ("run", "{shard_size: 1000000}", "run.shard_size", "out of range, got 1000000", "at most 4096"),
+    (
+        "attacks",
+        "[{name: pgd, search: best}]",
+        "attacks.0.search",
+        "wrong value, got 'best'",
+        "first_success or strongest",
+    ),
     ("run", "{search: best}", "run.search", "wrong value, got 'best'", "first_success or strongest"),
     ("run", "{save_adversarial: some}", "run.save_adversarial", "wrong value", "none, successes or all"),
     ("sedes", "[1]", "sedes", "unknown key 'sedes', got [1]; did you mean seeds?", "extends, seeds"),

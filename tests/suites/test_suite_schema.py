@@ -113,6 +113,7 @@ def changed(**sections: object) -> dict[str, Any]:
         {},
         {"attacks": "fgsm", "models": "zoo:small", "threat_models": "linf:8/255", "dataset": "cifar10"},
         {"attacks": [{"name": "pgd", "args": {"steps": 3}, "id": "x", "backend": "foolbox"}]},
+        {"attacks": ["pgd", {"name": "pgd", "search": "strongest"}]},
         {"attacks": [{"name": "deepfool"}, "ensemble", {"name": "ensemble", "stages": ["a"]}]},
         {"threat_models": {"norm": "l2", "eps": [0.5, "1/2", 1]}},
         {"models": [{"source": "checkpoint", "weights": "w.pt", "architecture": {"name": "cnn", "depth": 3}}]},

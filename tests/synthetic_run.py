@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class Planned:
     published: tuple[str, str, str] | None = None
     examples: Collection[int] = ()
     search: str = "first_success"
+    distances: Mapping[int, float] | None = None
+    """minimal distance by position, infinity for all others; of no sample where it isn't given"""
+    passes: Mapping[int, float] = field(default_factory=dict)
+    """forward passes by position, and as many backward passes; 20 for all others"""
+    backend: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def cell(self, dataset: DatasetSpec) -> Cell:
@@ -51,7 +57,7 @@ class Planned:
             ModelSpec(id=self.model, source="zoo"),
             DefenseSpec(id=self.defense, name=self.defense.partition("-")[0]),
             ThreatModelSpec.model_validate(self.threat_model),
-            AttackSpec(id=self.attack, name=name),
+            AttackSpec(id=self.attack, name=name, backend=self.backend),
             self.adversary,  # type: ignore[arg-type]
             self.seed,
             self.search,  # type: ignore[arg-type]
@@ -147,11 +153,18 @@ def record(cell: str, plan: Planned, position: int) -> SampleRecord:
         clean_confidence=0.9,
         adversarial_confidence=0.7,
         iterations=20,
-        forwards=20.0,
-        backwards=20.0,
+        forwards=plan.passes.get(position, 20.0),
+        backwards=plan.passes.get(position, 20.0),
         rejected=False,
         stage="",
+        minimal_distance=_minimal_distance(plan, position),
     )
+
+
+def _minimal_distance(plan: Planned, position: int) -> float:
+    if plan.distances is None:
+        return math.nan
+    return 0.0 if position in plan.wrong else plan.distances.get(position, math.inf)
 
 
 def _write_rows(run: RunDirectory, plan: Planned, cell: str, rows: list[int], shape: tuple[int, int, int]) -> None:

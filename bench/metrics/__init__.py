@@ -41,6 +41,11 @@ TABLE: dict[str, Entry] = {
         ("attack_success_rate", "share", "verified successes / clean-correct images"),
         ("median_distance", "distance", "median distance of the verified successes, in the threat model's norm"),
         ("mean_distance", "distance", "mean distance of the verified successes, in the threat model's norm"),
+        (
+            "median_minimal_distance",
+            "distance",
+            "median distance that a minimum-norm attack needed, over the clean-correct images, under search: strongest",
+        ),
         ("clean_confidence", "share", "mean probability of the predicted class on the clean images"),
         ("adversarial_confidence", "share", "mean probability of the wrong class on the verified successes"),
         ("forwards", "passes", "forward passes per sample"),

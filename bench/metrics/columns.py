@@ -53,6 +53,22 @@ def probabilities(rows: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     return np.minimum(values, 1.0)
 
 
+def minimal_distances(rows: pd.DataFrame) -> npt.NDArray[np.float64] | None:
+    """The smallest distances that a minimum-norm attack found, infinity where it found nothing, shape (N,).
+
+    ``None`` where a sample has none (NaN): those that have one are no fair choice of the images.
+
+    Raises:
+        ValueError: where the column is missing, or holds a negative number or no number.
+    """
+    values = _column(rows, "minimal_distance").to_numpy(dtype=np.float64)
+    if np.isnan(values).any():
+        return None
+    if (values < 0).any():
+        raise ValueError(f"column minimal_distance must hold numbers of at least 0, got {values.min()}")
+    return values
+
+
 def clean_correct(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Which samples are correct on the clean image, shape (N,)."""
     return flags(rows, "clean_correct")

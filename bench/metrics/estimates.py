@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -71,17 +72,23 @@ def median(values: npt.NDArray[np.float64]) -> Estimate:
     """The median with the interval between two order statistics that covers it in at least 95 % of samples.
 
     The ends are the k-th smallest and the k-th largest value, with the largest k for which
-    ``P(Binomial(N, 1/2) < k) <= 0.025`` (Conover 1999, section 3.2). Fewer than six values allow no such interval.
+    ``P(Binomial(N, 1/2) < k) <= 0.025`` (Conover 1999, section 3.2). Fewer than six values allow no such interval. A
+    median or an end that is infinite is ``None``.
 
     Args:
-        values: finite, shape (N,).
+        values: not NaN, shape (N,).
     """
     n = len(values)
     if n == 0:
         return Estimate(value=None, n=0)
     ordered = np.sort(values)
-    value = float(np.median(ordered))
+    value = _finite(float(np.median(ordered)))
     k = half_quantile(0.025, n)
     if k == 0:
         return Estimate(value=value, n=n)
-    return Estimate(value=value, low=float(ordered[k - 1]), high=float(ordered[n - k]), n=n)
+    return Estimate(value=value, low=_finite(float(ordered[k - 1])), high=_finite(float(ordered[n - k])), n=n)
+
+
+def _finite(value: float) -> float | None:
+    """JSON holds no infinity."""
+    return value if math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import metrics
@@ -38,6 +39,8 @@ def finished(
     wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
     if len(wanted) != len(plan.dataset):
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
+    if planned.cell.search != "strongest":  # an attack that stopped early leaves no minimal distance to take a median of
+        wanted = wanted.assign(minimal_distance=math.nan)
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
     extra = [*_declared_accuracy(planned, wanted), *weak_adversary(plan.suite, planned.cell), *_zero_gradients(reports)]

@@ -93,6 +93,8 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 minimum_norm=attack.minimum_norm,
                 batch_size=worker.batch_size,
                 sample_ids=ids,
+                # What an oblivious cell judges was kept inside eps: it has no minimal distances.
+                clean_correct=None if cell.role == "oblivious" else correct,
             )
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
     flags = (*worker.flags(cell), *found.flags, *_no_gradient(cell, found))
@@ -214,6 +216,7 @@ def _records(
         "linf": linf,
         "l2": l2,
         "raw_distance": verdict.raw_distance,
+        "minimal_distance": verdict.minimal_distance,
         "clean_margin": clean.margin,
         "adversarial_margin": verdict.prediction.margin,
         "clean_confidence": clean.confidence,

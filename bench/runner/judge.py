@@ -6,6 +6,7 @@ model, with TF32 and autocast off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -39,6 +40,9 @@ class Verdict(NamedTuple):
     prediction: Prediction
     raw_distance: Tensor
     """distance of the returned points in the threat model's norm, shape (N,), on the CPU"""
+    minimal_distance: Tensor
+    """distance of the verified misclassified points of a minimum-norm attack, beyond eps too, shape (N,), float64, on the
+    CPU: 0 where the clean image is misclassified, infinity where nothing was found, NaN where nobody looked"""
 
 
 @contextmanager
@@ -104,6 +108,7 @@ def judge(
     minimum_norm: bool,
     batch_size: int,
     sample_ids: tuple[str, ...],
+    clean_correct: Tensor | None = None,
 ) -> Verdict:
     """Measures, projects and predicts again.
 
@@ -116,19 +121,14 @@ def judge(
         minimum_norm: whether a point beyond eps is simply no success; from other attacks it is an error.
         batch_size: the most images of one pass.
         sample_ids: for messages.
+        clean_correct: which samples are correct without an attack, shape (N,), on the CPU; with it, the points of a
+            minimum-norm attack that lie beyond eps are predicted too.
 
     Raises:
         AttackError: where a point has the wrong shape, isn't finite, left the bounds, or left the ball of a fixed-eps
             attack.
     """
-    if x_raw.shape != x.shape:
-        raise AttackError(f"the attack returned shape {tuple(x_raw.shape)} for images of shape {tuple(x.shape)}")
-    finite = torch.isfinite(x_raw.flatten(1)).all(1)
-    if not finite.all():
-        bad = int((~finite).nonzero()[0])
-        raise AttackError(
-            f"the attack returned NaN or infinity ({int((~finite).sum())} points, first {sample_ids[bad]})"
-        )
+    _refuse_what_is_no_image(x, x_raw, sample_ids)
     x_raw = x_raw.to(x.dtype)
     raw_distance = threat_model.distance(x_raw, x)
     inside = threat_model.contains(x_raw, x)
@@ -146,4 +146,48 @@ def judge(
         raise AttackError(
             "a projected point lies outside the threat model: this is a fault of the harness, please report it"
         )
-    return Verdict(judged, predict(model, judged, y, batch_size), raw_distance.float().cpu())
+    prediction = predict(model, judged, y, batch_size)
+    minimal = torch.full((len(x),), math.nan, dtype=torch.float64)
+    if minimum_norm and clean_correct is not None:
+        broken = prediction.predicted != y.cpu()
+        within = threat_model.distance(judged, x).double().cpu().clamp(max=threat_model.radius)
+        minimal = torch.where(broken, within, math.inf).where(clean_correct, 0.0)
+        rows = (~broken & clean_correct).nonzero().flatten()
+        minimal[rows] = _beyond(model, x, y, x_raw, judged, rows, threat_model, batch_size)
+    return Verdict(judged, prediction, raw_distance.float().cpu(), minimal)
+
+
+def _refuse_what_is_no_image(x: Tensor, x_raw: Tensor, sample_ids: tuple[str, ...]) -> None:
+    if x_raw.shape != x.shape:
+        raise AttackError(f"the attack returned shape {tuple(x_raw.shape)} for images of shape {tuple(x.shape)}")
+    finite = torch.isfinite(x_raw.flatten(1)).all(1)
+    if not finite.all():
+        bad = int((~finite).nonzero()[0])
+        raise AttackError(
+            f"the attack returned NaN or infinity ({int((~finite).sum())} points, first {sample_ids[bad]})"
+        )
+
+
+def _beyond(
+    model: Target,
+    x: Tensor,
+    y: Tensor,
+    x_raw: Tensor,
+    judged: Tensor,
+    rows: Tensor,
+    threat_model: ThreatModel,
+    batch_size: int,
+) -> Tensor:
+    """How far the returned points lie that are misclassified, but not inside the threat model, shape (len(rows),).
+
+    They are clipped to the bounds first. What the judge didn't break at eps lies beyond eps here, whatever rounding says.
+    """
+    here = rows.to(x.device)
+    points = x_raw[here].clamp(*threat_model.bounds)
+    moved = (points != judged[here]).flatten(1).any(1)
+    here, points = here[moved], points[moved]
+    found = predict(model, points, y[here], batch_size).predicted != y[here].cpu()
+    distance = threat_model.distance(points, x[here]).double().cpu()
+    result = torch.full((len(rows),), math.inf, dtype=torch.float64)
+    result[moved.cpu()] = distance.clamp(min=math.nextafter(threat_model.radius, math.inf)).where(found, math.inf)
+    return result

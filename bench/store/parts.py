@@ -119,10 +119,21 @@ def read_rows(path: Path) -> Part:
         metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
         check_version(int(metadata["schema_version"]), path)
         reports = tuple(ShardReport.model_validate(report) for report in metadata["reports"])
-        rows = table.select(list(SampleRecord._fields)).to_pandas()
+        rows = _with_later_columns(table).select(list(SampleRecord._fields)).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError, ValidationError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete this file to compute its samples again") from error
     return Part(rows, reports)
+
+
+def _with_later_columns(table: pa.Table) -> pa.Table:
+    """An older part with the columns that have a default, filled with it."""
+    import pyarrow as pa
+
+    kinds = get_type_hints(SampleRecord)
+    for name, default in SampleRecord._field_defaults.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([default] * len(table), _TYPES[kinds[name].__name__]))
+    return table
 
 
 def to_records(rows: pd.DataFrame) -> list[SampleRecord]:

@@ -6,6 +6,7 @@ versions rise when a field changes its meaning; a newer file is refused.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -62,6 +63,10 @@ class SampleRecord(NamedTuple):
     """the defense abstained on the judged point"""
     stage: str
     """the stage of an ensemble that broke the sample; empty where none did"""
+    minimal_distance: float = math.nan
+    """distance of the point that a minimum-norm attack returned, beyond eps too, in the threat model's norm, where it is
+    verified to be misclassified; 0 where the clean image is, infinity where nothing was found, NaN for other attacks and
+    in files from before this column. Under ``first_success`` the attack stopped early: only an upper bound"""
 
 
 class Estimate(BaseModel):
@@ -70,7 +75,7 @@ class Estimate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: float | None
-    """``None`` where there is nothing to compute it from"""
+    """``None`` where there is nothing to compute it from (n is 0), or where it is infinite (n is above 0)"""
     low: float | None = None
     high: float | None = None
     n: int

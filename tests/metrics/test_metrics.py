@@ -46,6 +46,7 @@ def rows(n: int = 10, correct: int = 8, broken: int = 3, **columns: object) -> p
             backwards=2.0,
             rejected=False,
             stage="",
+            minimal_distance=0.0 if i >= correct else 0.01 * (1 + i) if i < broken else math.inf,
         )
         for i in range(n)
     ]
@@ -73,6 +74,23 @@ def test_distances_are_those_of_the_successes_in_the_norm() -> None:
     assert l2["median_distance"].value == pytest.approx(0.2)
     assert l2["mean_distance"].n == 3
     assert linf["median_distance"].low is None  # three values allow no 95 % interval
+
+
+def test_the_median_minimal_distance_is_over_the_clean_correct_images() -> None:
+    def median(**columns: object) -> Estimate:
+        return metrics.compute(rows(**columns), ["median_minimal_distance"], norm="linf")["median_minimal_distance"]  # type: ignore[arg-type]
+
+    assert median(n=12, correct=11, broken=11) == Estimate(value=0.06, low=0.02, high=0.1, n=11)
+    assert median(n=12, correct=11, broken=6) == Estimate(value=0.06, low=0.02, high=None, n=11)
+    assert median(n=12, correct=11, broken=3) == Estimate(value=None, low=0.02, high=None, n=11)
+    assert median(n=12, correct=11, broken=0) == Estimate(value=None, n=11)
+    assert median(n=4, correct=4, broken=3) == Estimate(value=0.025, n=4)
+    assert median(n=4, correct=0, broken=0) == Estimate(value=None, n=0)
+    assert median(minimal_distance=math.nan) == Estimate(value=None, n=0)
+    partly = [math.nan, *[0.1] * 9]  # rows of before the column beside newer ones
+    assert median(minimal_distance=partly) == Estimate(value=None, n=0)
+    with pytest.raises(MetricError, match=r"median_minimal_distance: .*at least 0, got -1"):
+        median(minimal_distance=-1.0)
 
 
 def test_confidences_and_passes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -23,7 +24,14 @@ class Brightness(nn.Module):
 
 
 def ruled(
-    x: Tensor, y: Tensor, x_raw: Tensor, *, norm: str = "linf", eps: str = "1/10", minimum: bool = False
+    x: Tensor,
+    y: Tensor,
+    x_raw: Tensor,
+    *,
+    norm: str = "linf",
+    eps: str = "1/10",
+    minimum: bool = False,
+    correct: Tensor | None = None,
 ) -> Verdict:
     return judge(
         CountedModel(Brightness(), num_classes=2),
@@ -34,6 +42,7 @@ def ruled(
         minimum_norm=minimum,
         batch_size=2,
         sample_ids=tuple(f"s{i}" for i in range(len(x))),
+        clean_correct=correct,
     )
 
 
@@ -72,6 +81,44 @@ def test_a_point_beyond_eps_is_no_success_for_a_minimum_norm_attack(x: Tensor, y
     assert verdict.prediction.predicted.tolist() == [0, 0, 1]
     assert torch.equal(verdict.x_adv[1], x[1])
     assert verdict.raw_distance.tolist() == pytest.approx([0, 0.11, 0.09], abs=1e-6)
+
+
+def test_the_minimal_distance_is_that_of_a_verified_point_wherever_it_lies() -> None:
+    x = torch.full((6, 1, 2, 2), 0.45)
+    x[3] = 0.55  # wrong when clean
+    y = torch.zeros(6, dtype=torch.int64)
+    shift = torch.tensor([0.06, 0.2, 0.04, 0.03, 0.0, 0.6])
+    verdict = ruled(x, y, x + shift.view(6, 1, 1, 1), minimum=True, correct=torch.tensor([1, 1, 1, 0, 1, 1]) == 1)
+    # inside eps, beyond eps, no adversarial example inside eps, wrong when clean, the clean image, clipped to [0, 1]
+    assert verdict.minimal_distance.tolist() == pytest.approx([0.06, 0.2, math.inf, 0, math.inf, 0.55], abs=1e-6)
+    assert verdict.prediction.predicted.tolist() == [1, 0, 0, 1, 0, 0]
+    assert torch.equal(verdict.x_adv[1], x[1])
+
+
+def test_a_point_beyond_eps_counts_only_where_it_is_misclassified(x: Tensor, y: Tensor) -> None:
+    raw = x + torch.tensor([-0.2, 0.2, -0.45]).view(3, 1, 1, 1)
+    verdict = ruled(x, y, raw, minimum=True, correct=torch.ones(3, dtype=torch.bool))
+    assert verdict.minimal_distance.tolist() == pytest.approx([math.inf, 0.2, math.inf], abs=1e-6)
+    assert torch.isinf(verdict.minimal_distance[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("eps", ["1/10", "8/255", "3/10", "1/3"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_minimal_distance_agrees_with_the_verdict_on_the_surface(norm: str, eps: str) -> None:
+    x = torch.full((41, 1, 2, 2), 0.4999999)
+    radius = float(Fraction(eps)) / (2 if norm == "l2" else 1)
+    raw = x + radius * (1 + torch.linspace(-3e-4, 3e-4, 41)).view(41, 1, 1, 1)
+    y = torch.zeros(41, dtype=torch.int64)
+    verdict = ruled(x, y, raw, norm=norm, eps=eps, minimum=True, correct=y == 0)
+    broken = verdict.prediction.predicted != y
+    assert 20 <= int(broken.sum()) <= 40
+    assert ((verdict.minimal_distance <= float(Fraction(eps))) == broken).all()
+
+
+def test_nobody_looks_where_no_minimal_distance_is_wanted(x: Tensor, y: Tensor) -> None:
+    correct = torch.ones(3, dtype=torch.bool)
+    for verdict in (ruled(x, y, x + 0.06, correct=correct), ruled(x, y, x + 0.2, minimum=True)):
+        assert torch.isnan(verdict.minimal_distance).all()
 
 
 @pytest.mark.parametrize("minimum", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def report(samples: int, seconds: float = 1.0) -> ShardReport:
 
 
 def records(positions: Sequence[int], *, broken: bool = False, cell: str = CELL) -> list[SampleRecord]:
-    return [record(cell, Planned(broken=positions if broken else ()), position) for position in positions]
+    plan = Planned(broken=positions if broken else (), distances=dict.fromkeys(positions, 0.25))
+    return [record(cell, plan, position) for position in positions]
 
 
 def images(positions: Sequence[int]) -> Examples:
@@ -58,6 +60,19 @@ def test_rows_and_reports_come_back_as_they_were(tmp_path: Path) -> None:
     }
     whole = pd.read_parquet(tmp_path / "samples")
     assert whole["cell"].unique().tolist() == [CELL]
+
+
+def test_a_part_from_before_a_column_is_read_with_its_default(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_shard(CELL, 0, records([0, 1]), report(2), None)
+    (path,) = (tmp_path / "samples").rglob("*.parquet")
+    pq.write_table(pq.ParquetFile(path).read().drop_columns("minimal_distance"), path)
+    run.write_shard(CELL, 1, [records([2])[0]._replace(minimal_distance=math.inf)], report(1), None)
+    frame = run.read_samples(CELL)
+    assert list(frame.columns) == list(SampleRecord._fields)
+    np.testing.assert_array_equal(frame["minimal_distance"], [math.nan, math.nan, math.inf])
+    run.write_shard(CELL, 0, records([3]), report(1), None)
+    np.testing.assert_array_equal(run.read_samples(CELL)["minimal_distance"], [math.nan, math.nan, math.inf, 0.25])
 
 
 @settings(max_examples=25, deadline=None)

@@ -71,6 +71,8 @@ class _Search:
         self.steps = torch.zeros(n, dtype=torch.int64, device=device)
         self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
+        self.left = 0
+        """samples whose search is over"""
         self.ranking: Tensor | None = None
         self.waiting = list(range(n))
         self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
@@ -265,42 +267,42 @@ class _Search:
             seen.margin[claimed] = margin(logits, batch.y[claimed])
 
     def _advance(self, seen: Seen) -> None:
-        """Steps, restarts and leavings."""
+        """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""
         batch = self.batch
         stepping = (batch.iteration < self.attack.steps) & ~self.settled[batch.place]
-        if bool(stepping.all()):
-            self.attack.step(batch, seen, self._look, self.context)
-            rest = None
-        else:
-            rest = batch.take(~stepping)
+        fresh = None
+        if not bool(stepping.all()):
+            fresh = self._retire(~stepping)
             self.batch = batch = batch.take(stepping)
-            if len(batch):
-                self.attack.step(batch, seen.take(stepping), self._look, self.context)
-        self.steps[batch.place] += 1
-        batch.iteration = batch.iteration + 1
-        if rest is not None:
-            rest.iteration = rest.iteration + 1
-            self.batch = batch.joined(rest)
-        self._retire()
-
-    def _retire(self) -> None:
-        """Samples that are done leave; those with runs left start the next one."""
-        batch = self.batch
-        ended, settled = batch.iteration >= self.last, self.settled[batch.place]
-        gone = settled | (ended & (batch.run + 1 >= self.runs))
-        if not bool((ended | gone).any()):
-            return
-        if self.context.search == "first_success" and not self.attack.minimum_norm:
-            left = gone & ~self.broken[batch.place]  # what a survivor shows for its records is where its search ended
-            self.best[batch.place[left]] = batch.x_adv[left]
-        again = ended & ~gone
-        fresh = self._fresh(batch.place[again], batch.run[again] + 1) if bool(again.any()) else None
-        self.batch = batch.take(~(ended | gone))
+            seen = seen.take(stepping)
+        if len(batch):
+            self.attack.step(batch, seen, self._look, self.context)
+            self.steps[batch.place] += 1
+            batch.iteration = batch.iteration + 1
+            ended = (batch.iteration >= self.last) | self.settled[batch.place]
+            if bool(
+                ended.any()
+            ):  # where the point after the last step isn't evaluated, or the step looked and succeeded
+                more = self._retire(ended)
+                fresh = more if fresh is None else fresh if more is None else fresh.joined(more)
+                self.batch = batch.take(~ended)
         if fresh is not None:
             self.batch = self.batch.joined(fresh)
+
+    def _retire(self, ended: Tensor) -> Batch | None:
+        """The runs of some samples are over: those with runs left start the next one, which is returned; others leave."""
+        batch = self.batch
+        rows = ended.nonzero().flatten()
+        place, run = batch.place[rows], batch.run[rows]
+        gone = self.settled[place] | (run + 1 >= self.runs)
+        if self.context.search == "first_success" and not self.attack.minimum_norm:
+            left = gone & ~self.broken[place]  # what a survivor shows for its records is where its search ended
+            self.best[place[left]] = batch.x_adv[rows[left]]
         if bool(gone.any()):
-            finished = len(self.samples) - len(self.batch) - len(self.waiting)
-            self.context.report(finished, len(self.samples) - int(self.broken.sum()))
+            self.left += int(gone.sum())
+            self.context.report(self.left, len(self.samples) - int(self.broken.sum()))
+        again = ~gone
+        return self._fresh(place[again], run[again] + 1) if bool(again.any()) else None
 
     def _note_zero_gradients(self, batch: Batch, seen: Seen) -> None:
         still = (~self.moved[batch.place]).nonzero().flatten()

@@ -1,0 +1,350 @@
+"""Times our attacks against their peers on real models and images, and compares what they find.
+
+    python benchmarks/attacks.py                       # everything (about an hour on two cores)
+    python benchmarks/attacks.py --case pgd --rounds 3
+
+Contestants take turns in one process; what is printed are ratios of seconds, ours / peer (median and range over the
+rounds; one round for the longest), and the robust images or the median distance of both. Needs the test material that
+BENCH_SHARED_DATA names; the packaged network of pyautoattack is used where it is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import attacks, models, threat_models
+from bench.attacks.base import AttackContext, Samples
+from bench.attacks.draws import Draws
+from bench.models.base import Setting
+from bench.models.wrapper import CountedModel
+from bench.suites.places import Places
+from bench.suites.spec import AttackSpec, ModelSpec
+
+SHARED = Path(os.environ.get("BENCH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+D = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
+I = {"mean": (0.485, 0.456, 0.406), "std": (0.225, 0.225, 0.225)}  # noqa: E741 (its name in the list of weights)
+NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "resnet2b": ("resnet2b.pth", "resnet_2b", D),
+    "sgd": ("cifar_sgd_8px.pth", "wong_kolter", I),
+}
+
+
+class Found(NamedTuple):
+    """What a contestant found."""
+
+    robust: Tensor
+    """of the clean-correct images, those left robust at eps, shape (N,)"""
+    distance: float
+    """median distance of the adversarial points, in the norm"""
+
+
+Contestant = Callable[[], Tensor]
+
+
+class Problem:
+    """A model, its clean-correct images, and a threat model."""
+
+    def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int = 128) -> None:
+        self.network, self.batch_size = load(network), batch_size
+        data = np.load(SHARED / "cifar10" / "cifar10_test_0_511.npz")
+        x = torch.from_numpy(data["x"][:images].astype(np.float32) / 255)
+        y = torch.from_numpy(data["y"][:images].astype(np.int64))
+        with torch.no_grad():
+            keep = torch.cat([self.network(part).argmax(1) for part in x.split(128)]) == y
+        rows = keep.nonzero().flatten()
+        self.samples = Samples(x[rows], y[rows], tuple(f"cifar10/test/{row:05d}" for row in rows.tolist()))
+        self.ball, self.norm = threat_models.build(norm, Fraction(eps)), norm
+
+    def ours(
+        self, name: str, args: dict[str, Any], *, search: str = "first_success", precision: str = "float32"
+    ) -> Tensor:
+        """Our attack, through the engine."""
+        attack = attacks.build(AttackSpec(name=name, args=args), self.norm)
+        context = AttackContext(self.ball, Draws(0, name), search, self.batch_size, precision=precision)
+        return attack.run(self.network, self.samples, context).x_adv
+
+    def judged(self, x_adv: Tensor) -> Found:
+        """The same judge for everybody."""
+        x, y = self.samples.x, self.samples.y
+        with torch.no_grad():
+            wrong = torch.cat([self.network(part).argmax(1) for part in x_adv.float().split(128)]) != y
+        distance = self.ball.distance(x_adv, x)
+        distance = torch.where(wrong, distance, torch.full_like(distance, torch.inf))
+        return Found(~(wrong & self.ball.contains(x_adv, x)), float(distance.median()))
+
+
+def load(network: str) -> CountedModel:
+    """A network of the test material, or pyautoattack's own ResNet-18."""
+    if network == "resnet18":
+        return models.load(
+            ModelSpec.model_validate("zoo:pyautoattack_resnet18"), setting(), Places(), device=torch.device("cpu")
+        )
+    file, architecture, normalisation = NETWORKS[network]
+    spec = ModelSpec(
+        id=network,
+        source="checkpoint",
+        weights=str(SHARED / "models" / file),
+        architecture=architecture,
+        mean=normalisation["mean"],
+        std=normalisation["std"],
+    )
+    return models.load(spec, setting(), Places(download=False), device=torch.device("cpu"))
+
+
+def setting() -> Setting:
+    """CIFAR-10 under Linf."""
+    return Setting("cifar10", "linf", 10, (3, 32, 32))
+
+
+def official(problem: Problem, stages: list[str] | None = None, n_iter: int = 100) -> Tensor:
+    """The official AutoAttack, as its authors call it."""
+    from pyautoattack import AutoAttack
+
+    more: dict[str, Any] = {"version": "standard"} if stages is None else {"version": "custom", "attacks": stages}
+    norm = {"linf": "Linf", "l2": "L2"}[problem.norm]
+    ensemble = AutoAttack(problem.network, norm=norm, eps=problem.ball.radius, seed=0, **more)
+    if stages is not None:
+        ensemble.apgd.n_restarts = 1
+        ensemble.apgd.n_iter = ensemble.apgd_targeted.n_iter = n_iter
+    x_adv, _ = ensemble.run_standard_evaluation(problem.samples.x, problem.samples.y, batch_size=512)
+    found: Tensor = x_adv
+    return found
+
+
+def foolbox_attack(problem: Problem, attack: Any, eps: float | None) -> Tensor:  # Any: foolbox is untyped
+    """An attack of foolbox."""
+    import foolbox
+
+    wrapped = foolbox.PyTorchModel(problem.network, bounds=(0, 1))
+    raw, clipped, _ = attack(wrapped, problem.samples.x, problem.samples.y, epsilons=eps)
+    found: Tensor = clipped if eps is not None else raw
+    return found
+
+
+def art_attack(problem: Problem, make: Callable[[Any], Any]) -> Tensor:  # Any: ART is untyped
+    """An attack of the Adversarial Robustness Toolbox."""
+    from art.estimators.classification import PyTorchClassifier
+
+    classifier = PyTorchClassifier(
+        problem.network, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    return torch.from_numpy(make(classifier).generate(problem.samples.x.numpy(), problem.samples.y.numpy()))
+
+
+def autoattack_robust() -> tuple[Problem, dict[str, Contestant]]:
+    """AutoAttack standard where most survive."""
+    problem = Problem("resnet2b", "linf", "2/255", 512)
+    return problem, {
+        "autoattack": lambda: problem.ours("autoattack", {}),
+        "cascade": lambda: problem.ours("cascade", {}),
+        "pyautoattack": lambda: official(problem),
+    }
+
+
+def autoattack_broken() -> tuple[Problem, dict[str, Contestant]]:
+    """AutoAttack standard on a model that breaks."""
+    problem = Problem("sgd", "linf", "8/255", 512)
+    return problem, {
+        "autoattack": lambda: problem.ours("autoattack", {}),
+        "pyautoattack": lambda: official(problem),
+    }
+
+
+def apgd() -> tuple[Problem, dict[str, Contestant]]:
+    """APGD-CE and APGD-T, 20 steps each, on pyautoattack's ResNet-18 at an eps where part survives."""
+    problem = Problem("resnet18", "linf", "1/1020", 24, batch_size=64)
+
+    def ours(precision: str) -> Tensor:
+        first = problem.ours("apgd", {"steps": 20}, precision=precision)
+        left = problem.judged(first).robust.nonzero().flatten()
+        rest = Problem.__new__(Problem)
+        rest.__dict__.update(problem.__dict__, samples=problem.samples.take(left))
+        first[left] = rest.ours("apgd_targeted", {"steps": 20}, precision=precision)
+        return first
+
+    return problem, {
+        "float32": lambda: ours("float32"),
+        "bfloat16": lambda: ours("bfloat16"),
+        "pyautoattack": lambda: official(problem, ["apgd-ce", "apgd-t"], 20),
+    }
+
+
+def pgd(network: str, eps: str) -> tuple[Problem, dict[str, Contestant]]:
+    """PGD-40 with the same step size."""
+    import foolbox
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+
+    problem = Problem(network, "linf", eps, 512)
+    radius, alpha = problem.ball.radius, 2.5 * problem.ball.radius / 40
+    return problem, {
+        "pgd": lambda: problem.ours("pgd", {"steps": 40, "alpha": alpha}),
+        "foolbox": lambda: foolbox_attack(problem, foolbox.attacks.LinfPGD(abs_stepsize=alpha, steps=40), radius),
+        "art": lambda: art_attack(
+            problem,
+            lambda classifier: ProjectedGradientDescentPyTorch(
+                classifier, eps=radius, eps_step=alpha, max_iter=40, num_random_init=1, batch_size=128, verbose=False
+            ),
+        ),
+    }
+
+
+def carlini_wagner() -> tuple[Problem, dict[str, Contestant]]:
+    """C&W L2, 9 binary search steps of 100 iterations."""
+    import foolbox
+    from art.attacks.evasion import CarliniL2Method
+
+    problem = Problem("resnet2b", "l2", "1", 96)
+    return problem, {
+        "cw": lambda: problem.ours("cw", {"steps": 100}, search="strongest"),
+        "foolbox": lambda: foolbox_attack(
+            problem,
+            foolbox.attacks.L2CarliniWagnerAttack(
+                binary_search_steps=9, steps=100, stepsize=0.01, confidence=0, initial_const=0.001, abort_early=True
+            ),
+            None,
+        ),
+        "art": lambda: art_attack(
+            problem,
+            lambda classifier: CarliniL2Method(
+                classifier, binary_search_steps=9, max_iter=100, learning_rate=0.01, batch_size=96, verbose=False
+            ),
+        ),
+    }
+
+
+def fmn_linf() -> tuple[Problem, dict[str, Contestant]]:
+    """FMN under Linf at the same passes."""
+    import foolbox
+
+    problem = Problem("resnet2b", "linf", "1", 256)
+    return problem, {
+        "fmn": lambda: problem.ours("fmn", {"steps": 100}, search="strongest"),
+        "foolbox": lambda: foolbox_attack(problem, foolbox.attacks.LInfFMNAttack(steps=100), None),
+    }
+
+
+def ddn() -> tuple[Problem, dict[str, Contestant]]:
+    """DDN under L2 at the same passes."""
+    import foolbox
+
+    problem = Problem("resnet2b", "l2", "10", 256)
+    return problem, {
+        "ddn": lambda: problem.ours("ddn", {"steps": 100}, search="strongest"),
+        "foolbox": lambda: foolbox_attack(problem, foolbox.attacks.DDNAttack(steps=100), None),
+    }
+
+
+CASES: dict[str, Callable[[], tuple[Problem, dict[str, Contestant]]]] = {
+    "autoattack-robust": autoattack_robust,
+    "autoattack-broken": autoattack_broken,
+    "apgd-resnet18": apgd,
+    "pgd-robust": lambda: pgd("resnet2b", "2/255"),
+    "pgd-broken": lambda: pgd("sgd", "8/255"),
+    "cw-l2": carlini_wagner,
+    "fmn-linf": fmn_linf,
+    "ddn-l2": ddn,
+}
+ONCE = ("autoattack-robust",)
+
+
+def compare(name: str, rounds: int) -> None:
+    """Runs one case and prints a line for each of our entries against each peer."""
+    problem, contestants = CASES[name]()
+    peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art")]
+    seconds: dict[str, list[float]] = {one: [] for one in contestants}
+    found: dict[str, Found] = {}
+    for _ in range(1 if name in ONCE else rounds):
+        for one, call in contestants.items():
+            started = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                x_adv = call()
+            seconds[one].append(time.perf_counter() - started)
+            found[one] = problem.judged(x_adv)
+    for one in contestants:
+        result = found[one]
+        print(
+            f"{name}: {one}: {statistics.median(seconds[one]):.1f} s, {int(result.robust.sum())} of "
+            f"{len(problem.samples)} clean-correct images robust, median distance {result.distance:.4g}"
+        )
+    for one in contestants:
+        for peer in peers:
+            if one in peers:
+                continue
+            ratios = [a / b for a, b in zip(seconds[one], seconds[peer], strict=True)]
+            differ = int((found[one].robust != found[peer].robust).sum())
+            print(
+                f"{name}: {one} / {peer}: {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}), "
+                f"{differ} verdicts differ",
+                flush=True,
+            )
+
+
+MEMORY = {"plain": "", "apgd": "apgd", "pgd": "pgd", "fab_targeted": "fab_targeted"}
+
+
+def peak(what: str) -> None:
+    """Prints the peak memory of one way of using the ResNet-18 at batch size 64, beyond that of the loaded model."""
+    problem = Problem("resnet18", "linf", "1/1020", 128, batch_size=64)
+    x, y = problem.samples.x[:64], problem.samples.y[:64]
+    with torch.no_grad():
+        problem.network(x[:1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if what == "plain":
+        for _ in range(3):
+            here = x.clone().requires_grad_()
+            torch.autograd.grad(torch.nn.functional.cross_entropy(problem.network(here), y), here)
+    else:
+        problem.samples = problem.samples.take(torch.arange(64))
+        problem.ours(MEMORY[what], {"steps": 3}, search="strongest")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def memory() -> None:
+    """Peak memory of our attacks over that of a plain forward and backward pass, each in a process of its own."""
+    kib = {}
+    for what in MEMORY:
+        command = [sys.executable, __file__, "--peak", what]
+        kib[what] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    for what in list(MEMORY)[1:]:
+        print(
+            f"memory: {what} / plain forward and backward: {kib[what] / kib['plain']:.2f} ({kib['plain'] / 1024:.0f} MiB)"
+        )
+
+
+def main() -> None:
+    """Prints the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--case", default="", help="only the cases whose name starts with this text")
+    parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        peak(arguments.peak)
+        return
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
+    for name in CASES:
+        if name.startswith(arguments.case):
+            compare(name, arguments.rounds)
+    if "memory".startswith(arguments.case):
+        memory()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
 from bench.runner.weak_adversary import weak_adversary
 from bench.store.parts import ShardReport
-from bench.store.records import CellResult, Cost, Flag, StageResult, Status
+from bench.store.records import SMALLER_EPS, CellResult, Cost, Flag, StageResult, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,9 @@ def finished(
     wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
     if len(wanted) != len(plan.dataset):
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
-    if planned.cell.search != "strongest":  # an attack that stopped early leaves no minimal distance to take a median of
+    if (
+        planned.cell.search != "strongest"
+    ):  # an attack that stopped early leaves no minimal distance to take a median of
         wanted = wanted.assign(minimal_distance=math.nan)
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
@@ -52,7 +54,7 @@ def finished(
         " and ".join(sorted({report.precision for report in reports})),
         metrics=estimates,
         stages=_stages(wanted, reports),
-        cost=_cost(reports),
+        cost=_cost(reports, reused=int((wanted["stage"] == SMALLER_EPS).sum())),
         flags=(*flags, *extra),
     )
 
@@ -96,7 +98,7 @@ def _record(
     )
 
 
-def _cost(reports: list[ShardReport]) -> Cost:
+def _cost(reports: list[ShardReport], *, reused: int) -> Cost:
     seconds = sum(report.seconds for report in reports)
     samples = sum(report.samples for report in reports)
     return Cost(
@@ -104,13 +106,19 @@ def _cost(reports: list[ShardReport]) -> Cost:
         images_per_second=samples / seconds if seconds > 0 else None,
         forwards=sum(report.forwards for report in reports),
         backwards=sum(report.backwards for report in reports),
+        reused=reused,
     )
 
 
 def _stages(rows: pd.DataFrame, reports: list[ShardReport]) -> tuple[StageResult, ...]:
-    """What each stage of an ensemble left robust, by the judge's verdicts."""
+    """What each stage of an ensemble left robust, by the judge's verdicts; the first is what a smaller eps had broken."""
     names = list(dict.fromkeys(stage.name for report in reports for stage in report.stages))
     left, results = int(rows["clean_correct"].sum()), []
+    reused = int((rows["success"] & (rows["stage"] == SMALLER_EPS)).sum())
+    if names and reused:
+        spared = (left - reused) / len(rows)
+        results.append(StageResult(name=SMALLER_EPS, attacked=left, broken=reused, robust_accuracy=spared, seconds=0.0))
+        left -= reused
     for name in names:
         broken = int((rows["success"] & (rows["stage"] == name)).sum())
         left -= broken

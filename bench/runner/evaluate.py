@@ -16,6 +16,7 @@ from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
+from bench.runner.carried import Carried, judged_again
 from bench.runner.devices import describe, search_precision
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
@@ -36,7 +37,8 @@ class Shard:
         index: number of the shard in the cell.
         members: places of its samples in the dataset's selection.
         keep: which adversarial examples are kept: none, successes or all.
-        examples: where an oblivious cell reads: the examples of its prerequisite.
+        examples: of an oblivious cell, those of its prerequisite; of a cell that builds on a smaller eps, the
+            successes there.
     """
 
     cell: Cell
@@ -79,23 +81,31 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         correct = clean.predicted == batch.y
         threat_model = threat_models.build(cell.threat_model.norm, cell.threat_model.eps)
         attack = attack_of(cell)
+
+        def judged(points: Tensor, rows: Tensor) -> Verdict:
+            here = rows.to(x.device)
+            return judge(
+                target,
+                x[here],
+                y[here],
+                points,
+                threat_model=threat_model,
+                minimum_norm=attack.minimum_norm,
+                batch_size=worker.batch_size,
+                sample_ids=tuple(ids[row] for row in rows.tolist()),
+                # What an oblivious cell judges was kept inside eps: it has no minimal distances.
+                clean_correct=None if cell.role == "oblivious" else correct[rows],
+            )
+
+        carried = Carried.nothing(len(ids))
         with worker.guarded(cell):
             if cell.role == "oblivious":
                 found = _transferred(shard, ids, x)
             else:
-                found = _attacked(worker, target, attack, cell, Samples(x, y, ids), correct, threat_model, report)
-            verdict = judge(
-                target,
-                x,
-                y,
-                found.x_adv,
-                threat_model=threat_model,
-                minimum_norm=attack.minimum_norm,
-                batch_size=worker.batch_size,
-                sample_ids=ids,
-                # What an oblivious cell judges was kept inside eps: it has no minimal distances.
-                clean_correct=None if cell.role == "oblivious" else correct,
-            )
+                carried = judged_again(judged, shard.examples, x, y, ids, correct, threat_model)
+                left = correct & ~carried.rows
+                found = _attacked(worker, target, attack, cell, Samples(x, y, ids), left, threat_model, report)
+            verdict = carried.with_rest(found, judged)
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
     flags = (*worker.flags(cell), *found.flags, *_no_gradient(cell, found))
     shard_report = ShardReport(
@@ -120,12 +130,12 @@ def _attacked(
     attack: Attack,
     cell: Cell,
     samples: Samples,
-    correct: Tensor,
+    left: Tensor,
     threat_model: ThreatModel,
     report: Callable[[int, int], None],
 ) -> AttackResult:
-    """Runs the attack on the clean-correct samples; on all of them where its examples are meant to be reused."""
-    chosen = torch.arange(len(samples)) if cell.search == "strongest" else correct.nonzero().flatten()
+    """Runs the attack on the samples that are left; on all of them where its examples are meant to be reused."""
+    chosen = torch.arange(len(samples)) if cell.search == "strongest" else left.nonzero().flatten()
     draws = Draws(cell.seed, cell.attack.name)
     precision = search_precision(cell.precision, worker.device)
     context = AttackContext(

@@ -14,8 +14,8 @@ from bench.runner.devices import choose, describe
 from bench.runner.facts import attack_of
 from bench.runner.judge import exact_arithmetic
 from bench.runner.options import RunSettings
+from bench.runner.pending import examples_bytes, look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell, preflight
-from bench.runner.run import examples_bytes, pending_shards
 from bench.runner.worker import Worker
 from bench.store.run_directory import RunDirectory
 from bench.suites.loaded import LoadedSuite
@@ -83,24 +83,31 @@ def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
     directory = RunDirectory(settings.directory(plan.suite.name))
     worker = Worker(plan.dataset, settings.places, device, settings.batch_size)
     speeds: dict[str, tuple[float, float] | None] = {}
+    pending = look(plan, lambda planned, needed: _samples(plan, planned, directory, needed=needed))
     rows = []
     for planned in plan.cells:
         model = planned.cell.model.id
         if model not in speeds:
             speeds[model] = None if planned.located is None else _speed(worker, planned)
-        rows.append(_row(plan, planned, directory, speeds[model]))
+        rows.append(_row(plan, planned, pending[planned.id], speeds[model]))
     return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path)
 
 
-def _row(plan: Plan, planned: PlannedCell, directory: RunDirectory, speed: tuple[float, float] | None) -> Row:
+def _samples(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, needed: bool) -> int | None:
+    """Samples that are still to evaluate; ``None`` where the cell's files are damaged."""
+    try:
+        return sum(len(shard.members) for shard in pending_shards(plan, planned, directory, needed=needed))
+    except StoreError:
+        return None
+
+
+def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[float, float] | None) -> Row:
     label = planned.cell.label
     if planned.unavailable:
         return Row(label, "unavailable", len(plan.dataset), 0.0, 0.0, None)
     if planned.broken:
         return Row(label, "error", len(plan.dataset), 0.0, 0.0, None)
-    try:
-        samples = sum(len(shard.members) for shard in pending_shards(plan, planned, directory))
-    except StoreError:
+    if samples is None:
         return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
     state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
     forwards, backwards = (1.0, 0.0)

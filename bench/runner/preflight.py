@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -11,12 +12,13 @@ from bench import datasets, models, registry
 from bench.datasets.base import Dataset
 from bench.errors import BenchError, DatasetError, ModelUnavailable, PluginError, Problem, SuiteError
 from bench.models.base import Located, Setting
-from bench.runner.facts import facts
+from bench.runner.facts import attack_of, facts
 from bench.runner.worker import Worker
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
 from bench.suites.check import check
 from bench.suites.expand import expand, is_read
+from bench.suites.families import next_smaller, running_order
 from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
 from bench.suites.places import Places
@@ -37,6 +39,8 @@ class PlannedCell:
         unavailable: why they can't be had; empty where they can.
         broken: why the model can't be used (a missing layer, no such architecture); empty where it can.
         keep: which adversarial examples are kept.
+        facts: what the id is made of beside the cell.
+        smaller: the cell with a smaller eps whose successes aren't attacked again; part of the id.
     """
 
     cell: Cell
@@ -45,6 +49,13 @@ class PlannedCell:
     unavailable: str
     broken: str
     keep: str
+    facts: dict[str, Any]  # Any: JSON values
+    smaller: PlannedCell | None = None
+
+    def built_on(self, smaller: PlannedCell | None) -> PlannedCell:
+        """The same cell, and with it another id, where it builds on another smaller eps, or on none."""
+        more = {} if smaller is None else {"smaller_eps": hash_of(smaller.id)}
+        return replace(self, id=self.cell.id({**self.facts, **more}), smaller=smaller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] =
             if cell.model.source in DOWNLOADED:
                 note(f"looking for the weights of {cell.model.source}:{cell.model.name}")
             found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
-    planned = tuple(_planned(cell, cells, dataset, found[cell.model.id], suite) for cell in cells)
+    planned = _chained([_planned(cell, cells, dataset, found[cell.model.id], suite) for cell in cells], suite)
     _refuse_twins(planned, suite, loaded)
     return Plan(suite, dataset, planned)
 
@@ -164,7 +175,29 @@ def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
 def _planned(cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite) -> PlannedCell:
     identity = facts(cell, dataset.digest, found.located, suite.run.shard_size)
     keep = "all" if is_read(cell, cells) else "none" if cell.role == "oblivious" else suite.run.save_adversarial
-    return PlannedCell(cell, cell.id(identity), found.located, found.unavailable, found.broken, keep)
+    return PlannedCell(cell, cell.id(identity), found.located, found.unavailable, found.broken, keep, identity)
+
+
+def _chained(planned: list[PlannedCell], suite: Suite) -> tuple[PlannedCell, ...]:
+    """Lets cells build on smaller eps; those that are built on keep their successes, whatever else is kept.
+
+    Libraries that draw from global generators attack fixed chunks of samples, and taking some away would change the
+    others' draws: they attack everything at every eps.
+    """
+    if suite.run.reuse == "none":
+        return tuple(planned)
+    cells = [one.cell for one in planned]
+    smaller = [
+        None if attack_of(cell).chunked else below for cell, below in zip(cells, next_smaller(cells), strict=True)
+    ]
+    for place in {below for below in smaller if below is not None}:
+        if planned[place].keep == "none":
+            planned[place] = replace(planned[place], keep="successes")
+    for place in running_order(cells):
+        below = smaller[place]
+        if below is not None:
+            planned[place] = planned[place].built_on(planned[below])
+    return tuple(planned)
 
 
 def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.device) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bench.errors import BenchError, ConsentError, Interrupted, SchemaError, StoreError, WriteError
 from bench.runner import aggregate
@@ -15,8 +13,10 @@ from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.events import Progress, Silent
 from bench.runner.options import RunSettings
+from bench.runner.pending import examples_bytes, in_running_order, look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.provenance import command, environment, now
+from bench.runner.smaller_eps import SmallerEps
 from bench.runner.worker import Worker
 from bench.store.gallery import write_clean
 from bench.store.parts import Examples
@@ -84,33 +84,6 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             progress.end()
 
 
-def examples_bytes(plan: Plan) -> int:
-    """The most bytes of adversarial examples that the plan's cells may save."""
-    each = int(np.prod(plan.dataset.shape)) * 4
-    saving = sum(planned.keep != "none" for planned in plan.cells)
-    return saving * len(plan.dataset) * each
-
-
-def pending_shards(plan: Plan, planned: PlannedCell, directory: RunDirectory) -> list[Shard]:
-    """The shards of a cell that have samples without a row."""
-    rows = directory.read_samples(planned.id)
-    known = dict(zip(rows["sample_id"], rows["sample_digest"], strict=True))
-    done = {
-        index
-        for index, sample in enumerate(plan.dataset.sample_ids)
-        if sample in known and known[sample] == plan.dataset.sample_digest(index)
-    }
-    if planned.keep == "all" and done:
-        kept = set(directory.read_examples(planned.id).sample_ids)
-        done = {index for index in done if plan.dataset.sample_ids[index] in kept}
-    size, shards = plan.suite.run.shard_size, []
-    for number, start in enumerate(range(0, len(plan.dataset), size)):
-        members = tuple(index for index in range(start, min(start + size, len(plan.dataset))) if index not in done)
-        if members:
-            shards.append(Shard(planned.cell, planned.id, number, members, planned.keep))
-    return shards
-
-
 class _Run:
     """One run of a suite in this process."""
 
@@ -129,24 +102,28 @@ class _Run:
         self.examples: tuple[str, Examples] | None = None
         self.failed_models: dict[str, tuple[str, str]] = {}
         self.damaged: dict[str, StoreError] = {}
+        self.smaller_eps = SmallerEps(directory)
+        self.started = now()
 
     def all_cells(self) -> RunSummary:
-        """Every cell of the suite, in its order."""
-        started = now()
+        """Every cell of the suite, smaller eps first; the records come in the suite's order."""
         self._refuse_newer()
-        pending = {planned.id: self._pending(planned) for planned in self.plan.cells}
-        self._write_run(started, None)
+        pending = look(self.plan, lambda planned, needed: self._pending(planned, needed=needed))
+        self._write_run(None)
         self._write_gallery()
         samples = sum(len(shard.members) for shards in pending.values() for shard in shards)
         done = sum(not shards for shards in pending.values())
         self.progress.begin(len(self.plan.cells), done, samples)
-        results = []
-        for number, planned in enumerate(self.plan.cells, start=1):
-            result = self._cell(planned, pending[planned.id], number)
-            results.append(result)
-            self.progress.cell_done(result)
-        self._write_run(started, now())
-        return RunSummary(self.directory.path, tuple(results))
+        results: dict[int, CellResult] = {}
+        for number, place in enumerate(in_running_order(self.plan), start=1):
+            planned = self.plan.cells[place]
+            actual, shards = self._settled(planned, place, pending[planned.id])
+            results[place] = self._cell(actual, shards, number)
+            if results[place].status == "done":
+                self.smaller_eps.finished(planned, actual)
+            self.progress.cell_done(results[place])
+        self._write_run(now())
+        return RunSummary(self.directory.path, tuple(results[place] for place in sorted(results)))
 
     def _refuse_newer(self) -> None:
         """Records of a newer bench are left as they are; damaged ones are written anew."""
@@ -160,16 +137,37 @@ class _Run:
         for planned in self.plan.cells:
             self._old(planned)
 
-    def _pending(self, planned: PlannedCell) -> list[Shard]:
+    def _pending(self, planned: PlannedCell, *, needed: bool = False) -> list[Shard]:
         if planned.unavailable or planned.broken:
             return []
         try:
-            return pending_shards(self.plan, planned, self.directory)
+            return pending_shards(self.plan, planned, self.directory, needed=needed)
         except SchemaError:
             raise
         except StoreError as error:  # it fails when its turn comes, and stops no other cell
             self.damaged[planned.id] = error
             return [Shard(planned.cell, planned.id, 0, tuple(range(len(self.plan.dataset))), planned.keep)]
+
+    def _settled(self, planned: PlannedCell, place: int, shards: list[Shard]) -> tuple[PlannedCell, list[Shard]]:
+        """The cell and its shards as they can be run: another cell where the smaller eps that it builds on failed."""
+        if not shards or planned.smaller is None:
+            return planned, shards
+        try:
+            actual = self.smaller_eps.settled(planned)
+        except SchemaError:
+            raise
+        except StoreError as error:
+            self.damaged[planned.id] = error
+            return planned, shards
+        if actual.id == planned.id:
+            return planned, shards
+        below = planned.smaller.cell.threat_model.label
+        self.progress.note(f"{planned.cell.label}: {below} failed, so nothing is reused from it")
+        cells = list(self.plan.cells)
+        cells[place] = actual
+        self.plan = replace(self.plan, cells=tuple(cells))
+        self._write_run(None)
+        return actual, self._pending(actual)
 
     def _cell(self, planned: PlannedCell, shards: list[Shard], number: int) -> CellResult:
         """One cell: whatever fails inside becomes its record, except that the store itself fails."""
@@ -193,7 +191,9 @@ class _Run:
 
     def _shard(self, planned: PlannedCell, shard: Shard) -> None:
         if planned.cell.role == "oblivious":
-            shard = Shard(shard.cell, shard.cell_id, shard.index, shard.members, shard.keep, self._read(planned))
+            shard = replace(shard, examples=self._read(planned))
+        elif planned.smaller is not None:
+            shard = replace(shard, examples=self.smaller_eps.successes(planned.smaller))
         self._loadable(planned)
         outcome = evaluate(self.worker, shard, self.progress.attacking)
         self.directory.write_shard(shard.cell_id, shard.index, outcome.records, outcome.report, outcome.examples)
@@ -249,14 +249,14 @@ class _Run:
         self.directory.write_cell(result)
         return result
 
-    def _write_run(self, started: str, finished: str | None) -> None:
+    def _write_run(self, finished: str | None) -> None:
         dataset = self.plan.dataset
         self.directory.write_run(
             RunRecord(
                 suite=self.plan.suite,
                 run=self.settings.run,
                 command=command(),
-                started=started,
+                started=self.started,
                 finished=finished,
                 cells=tuple(planned.id for planned in self.plan.cells),
                 positions=tuple(int(position) for position in dataset.positions),

@@ -17,6 +17,9 @@ SCHEMA_VERSION = 1
 
 Status = Literal["done", "error", "unavailable"]
 
+SMALLER_EPS = "smaller-eps"
+"""The stage of a sample that was not attacked, because a smaller eps of the same suite had broken it."""
+
 
 class SampleRecord(NamedTuple):
     """What happened to one sample in one cell: one row of the parquet files.
@@ -62,7 +65,7 @@ class SampleRecord(NamedTuple):
     rejected: bool
     """the defense abstained on the judged point"""
     stage: str
-    """the stage of an ensemble that broke the sample; empty where none did"""
+    """the stage of an ensemble that broke the sample, or ``smaller-eps``; empty where none did"""
     minimal_distance: float = math.nan
     """distance of the point that a minimum-norm attack returned, beyond eps too, in the threat model's norm, where it is
     verified to be misclassified; 0 where the clean image is, infinity where nothing was found, NaN for other attacks and
@@ -101,6 +104,8 @@ class Cost(BaseModel):
     images_per_second: float | None
     forwards: float
     backwards: float
+    reused: int = 0
+    """samples that a smaller eps had broken, judged again and not attacked"""
 
 
 class StageResult(BaseModel):

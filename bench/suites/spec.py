@@ -31,6 +31,7 @@ Adversary = Literal["oblivious", "adaptive"]
 Search = Literal["first_success", "strongest"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SaveAdversarial = Literal["none", "successes", "all"]
+Reuse = Literal["smaller_eps", "none"]
 
 Eps = Annotated[Fraction, BeforeValidator(parse_eps), PlainSerializer(str, return_type=str)]
 Identifier = Annotated[str, BeforeValidator(lambda value: identifier(value) if isinstance(value, str) else value)]
@@ -202,7 +203,7 @@ class Combination(Spec):
 
 
 class RunOptions(Spec):
-    """How the suite is run; only seed, search and precision can change a verdict."""
+    """How the suite is run; only seed, search, precision and reuse can change a verdict."""
 
     seeds: tuple[int, ...] = Field(
         (0,), min_length=1, description="attack seeds; several are restarts: their union is ranked"
@@ -213,6 +214,11 @@ class RunOptions(Spec):
         "every success is verified in float32",
     )
     search: Search = Field("first_success", description="stop at the first verified success, or spend the whole budget")
+    reuse: Reuse = Field(
+        "smaller_eps",
+        description="where a suite has several eps of one norm: don't attack again what a smaller one broke "
+        "(first_success only), or attack every eps from nothing",
+    )
     save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")
     shard_size: int = Field(256, ge=1, le=4096, description="samples per unit of work, saving and resuming")
     gradient_free_queries: int = Field(

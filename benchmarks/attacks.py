@@ -34,6 +34,7 @@ from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.models.base import Setting
 from bench.models.wrapper import CountedModel
+from bench.runner.worker import channels_last
 from bench.suites.places import Places
 from bench.suites.spec import AttackSpec, ModelSpec
 
@@ -62,12 +63,13 @@ class Problem:
     """A model, its clean-correct images, and a threat model."""
 
     def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int = 128) -> None:
-        self.network, self.batch_size = load(network), batch_size
+        self.network, self.plain, self.batch_size = load(network), load(network), batch_size
+        channels_last(self.network, torch.device("cpu"))  # as the runner does; peers get the network as it is
         data = np.load(SHARED / "cifar10" / "cifar10_test_0_511.npz")
         x = torch.from_numpy(data["x"][:images].astype(np.float32) / 255)
         y = torch.from_numpy(data["y"][:images].astype(np.int64))
         with torch.no_grad():
-            keep = torch.cat([self.network(part).argmax(1) for part in x.split(128)]) == y
+            keep = torch.cat([self.plain(part).argmax(1) for part in x.split(128)]) == y
         rows = keep.nonzero().flatten()
         self.samples = Samples(x[rows], y[rows], tuple(f"cifar10/test/{row:05d}" for row in rows.tolist()))
         self.ball, self.norm = threat_models.build(norm, Fraction(eps)), norm
@@ -84,7 +86,7 @@ class Problem:
         """The same judge for everybody."""
         x, y = self.samples.x, self.samples.y
         with torch.no_grad():
-            wrong = torch.cat([self.network(part).argmax(1) for part in x_adv.float().split(128)]) != y
+            wrong = torch.cat([self.plain(part).argmax(1) for part in x_adv.float().split(128)]) != y
         distance = self.ball.distance(x_adv, x)
         distance = torch.where(wrong, distance, torch.full_like(distance, torch.inf))
         return Found(~(wrong & self.ball.contains(x_adv, x)), float(distance.median()))
@@ -119,7 +121,7 @@ def official(problem: Problem, stages: list[str] | None = None, n_iter: int = 10
 
     more: dict[str, Any] = {"version": "standard"} if stages is None else {"version": "custom", "attacks": stages}
     norm = {"linf": "Linf", "l2": "L2"}[problem.norm]
-    ensemble = AutoAttack(problem.network, norm=norm, eps=problem.ball.radius, seed=0, **more)
+    ensemble = AutoAttack(problem.plain, norm=norm, eps=problem.ball.radius, seed=0, **more)
     if stages is not None:
         ensemble.apgd.n_restarts = 1
         ensemble.apgd.n_iter = ensemble.apgd_targeted.n_iter = n_iter
@@ -132,7 +134,7 @@ def foolbox_attack(problem: Problem, attack: Any, eps: float | None) -> Tensor: 
     """An attack of foolbox."""
     import foolbox
 
-    wrapped = foolbox.PyTorchModel(problem.network, bounds=(0, 1))
+    wrapped = foolbox.PyTorchModel(problem.plain, bounds=(0, 1))
     raw, clipped, _ = attack(wrapped, problem.samples.x, problem.samples.y, epsilons=eps)
     found: Tensor = clipped if eps is not None else raw
     return found
@@ -143,7 +145,7 @@ def art_attack(problem: Problem, make: Callable[[Any], Any]) -> Tensor:  # Any: 
     from art.estimators.classification import PyTorchClassifier
 
     classifier = PyTorchClassifier(
-        problem.network, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
+        problem.plain, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
     return torch.from_numpy(make(classifier).generate(problem.samples.x.numpy(), problem.samples.y.numpy()))
 
@@ -304,12 +306,12 @@ def peak(what: str) -> None:
     problem = Problem("resnet18", "linf", "1/1020", 128, batch_size=64)
     x, y = problem.samples.x[:64], problem.samples.y[:64]
     with torch.no_grad():
-        problem.network(x[:1])
+        problem.plain(x[:1])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if what == "plain":
         for _ in range(3):
             here = x.clone().requires_grad_()
-            torch.autograd.grad(torch.nn.functional.cross_entropy(problem.network(here), y), here)
+            torch.autograd.grad(torch.nn.functional.cross_entropy(problem.plain(here), y), here)
     else:
         problem.samples = problem.samples.take(torch.arange(64))
         problem.ours(MEMORY[what], {"steps": 3}, search="strongest")

@@ -189,8 +189,8 @@ class _Search:
     def _exact(self, x: Tensor) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
         count = len(x)
-        if self.context.pinned and count < self.width:
-            x = torch.cat([x, x.detach()[:1].expand(self.width - count, *x.shape[1:])])
+        if self.context.pinned and count < self.piece:
+            x = torch.cat([x, x.detach()[:1].expand(self.piece - count, *x.shape[1:])])
         return self.model(x)[:count]
 
     def _plain(self, x: Tensor, model: Callable[[Tensor], Tensor]) -> Tensor:
@@ -316,22 +316,28 @@ class _Search:
 def _again(
     attack: SearchAttack, model: Target, samples: Samples, context: AttackContext, result: AttackResult, close: Tensor
 ) -> AttackResult:
-    """Searches the samples that came close once more, in float32, and takes what that breaks."""
+    """Searches the samples that came close once more, in float32, and takes what that finds where it is better."""
     rows = close.nonzero().flatten()
     if not len(rows):
         return result
-    found = attack.run(model, samples.take(rows), context.exact())
-    pieces = zip(
-        torch.split(found.x_adv, context.batch_size), torch.split(samples.y[rows], context.batch_size), strict=True
-    )
-    with torch.no_grad():
-        now = torch.cat([margin(model(x), y) > 0 for x, y in pieces])
-    result.x_adv[rows[now]] = found.x_adv[now]
+    chosen = samples.take(rows)
+    found = attack.run(model, chosen, context.exact())
+    before = result.x_adv[rows]
+    was, now = (_misclassified(model, x_adv, chosen, context) for x_adv in (before, found.x_adv))
+    distance = context.threat_model.distance
+    better = now & (~was | (distance(found.x_adv, chosen.x) < distance(before, chosen.x)))
+    result.x_adv[rows[better]] = found.x_adv[better]
     cpu = rows.cpu()
     result.iterations[cpu] += found.iterations
-    result.forwards[cpu] += found.forwards + 1
+    result.forwards[cpu] += found.forwards + 2
     result.backwards[cpu] += found.backwards
     return result
+
+
+def _misclassified(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
+    pieces = zip(torch.split(x_adv, context.batch_size), torch.split(samples.y, context.batch_size), strict=True)
+    with torch.no_grad():
+        return torch.cat([margin(model(x), y) > 0 for x, y in pieces])
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class Worker:
             model: the counted model.
             keep: keep a copy of its weights, because it can't be loaded again if an attack changes it.
         """
+        channels_last(model, self.device)
         with exact_arithmetic():
             images = self._images()
             model.check(images)
@@ -177,6 +178,20 @@ class Worker:
         if key not in self._clean:
             self._clean[key] = predict(target, x, y, self.batch_size)
         return self._clean[key]
+
+
+def channels_last(model: torch.nn.Module, device: torch.device) -> None:
+    """Stores the weights of convolutions with the channels last where that is faster: on CPUs. Values don't change.
+
+    Args:
+        model: changed in place.
+        device: where it runs.
+    """
+    if device.type != "cpu":
+        return
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _key(defense: DefenseSpec) -> str:

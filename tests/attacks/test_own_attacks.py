@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -159,6 +160,14 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(linear: Any, context: 
     linear.model = CountedModel(Tight(linear.model.module, 0), num_classes=4)
     with pytest.raises(torch.OutOfMemoryError):
         run(linear, context("linf", "1/50"), "pgd", steps=6)
+
+
+def test_a_pinned_batch_shrinks_when_memory_runs_out(linear: Any, context: Make) -> None:
+    whole = run(linear, context("linf", "1/50"), "pgd", steps=6)
+    linear.model = CountedModel(Tight(linear.model.module, 9), num_classes=4)
+    cut = run(linear, replace(context("linf", "1/50"), pinned=True), "pgd", steps=6)
+    assert torch.allclose(whole.x_adv, cut.x_adv, atol=1e-6)
+    assert linear.model.module.seen == 8
 
 
 class Partly(torch.nn.Module):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     """Writes ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex`` into the run's directory.
 
+    Where a minimum-norm attack spent its whole budget (``search: strongest``), ``curves.csv`` is written too, else an
+    older one is removed.
+
     Args:
         run: the run.
         outcome: its rows, where they have been read already.
@@ -31,7 +34,9 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     from bench.leaderboard.markdown import markdown
     from bench.leaderboard.table import make
     from bench.store.atomic import write_text
+    from bench.store.outcomes import read_outcomes
 
+    outcome = outcome or read_outcomes(run)
     board = make(run, outcome)
     contents = {
         "md": markdown(board),
@@ -42,7 +47,20 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     paths = {kind: run.path / f"leaderboard.{kind}" for kind in contents}
     for kind, content in contents.items():
         write_text(paths[kind], content)
-    return list(paths.values())
+    return [*paths.values(), *_write_curves(run, outcome)]
+
+
+def _write_curves(run: RunDirectory, outcome: RunOutcome) -> list[Path]:
+    from bench.leaderboard.curves import frame
+    from bench.store.atomic import explained, write_text
+
+    path, lines = run.path / "curves.csv", frame(outcome)
+    if lines.empty:
+        with explained(path):
+            path.unlink(missing_ok=True)
+        return []
+    write_text(path, lines.to_csv(index=False))
+    return [path]
 
 
 def text(run: RunDirectory, width: int = 120, outcome: RunOutcome | None = None) -> str:

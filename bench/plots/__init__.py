@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.plots.frames import Point
     from bench.store.outcomes import RunOutcome
     from bench.store.run_directory import RunDirectory
 
@@ -21,8 +24,9 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         outcome: its rows, where they have been read already.
 
     Returns:
-        The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii, and
-        ``gallery-<threat model>`` where examples were kept.
+        The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii,
+        ``curves-<norm>`` where a minimum-norm attack spent its whole budget, ``passes-<threat model>`` where an attack
+        stopped at its first success, and ``gallery-<threat model>`` where examples were kept.
 
     Raises:
         StoreError: where the records can't be read or the files can't be written.
@@ -33,11 +37,26 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     outcome = outcome or read_outcomes(run)
     frame = frames.accuracy(outcome)
     with saving.style():
-        figures = {
+        figures: dict[str, Figure | None] = {
             "robust_accuracy": robust_accuracy.draw(frame),
             "clean_vs_robust": clean_vs_robust.draw(frame),
             "accuracy_vs_eps": accuracy_vs_eps.draw(frame),
         }
+        figures |= _staircases(outcome, frames.points(frame))
         for threat_model, examples in picked.pick(run, outcome).items():
             figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
         return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})
+
+
+def _staircases(outcome: RunOutcome, points: list[Point]) -> dict[str, Figure | None]:
+    """Robust accuracy against eps per norm, and against passes per threat model."""
+    from bench.plots import curves, passes, staircases
+    from bench.plots.panels import looks
+
+    eps, spent = staircases.distances(outcome, points), staircases.passes(outcome, points)
+    known = looks(points, [*eps["series"][eps["kind"] == staircases.CURVE], *spent["series"]])
+    figures = {f"curves-{norm}": curves.draw(eps[eps["panel"] == norm], known) for norm in dict.fromkeys(eps["panel"])}
+    for threat_model in outcome.threat_models:
+        own = spent[spent["panel"] == threat_model.label]
+        figures[f"passes-{threat_model.slug}"] = passes.draw(own, known)
+    return figures

@@ -29,9 +29,15 @@ class Shape(NamedTuple):
     columns: int
 
 
-def looks(points: Sequence[Point]) -> dict[str, Look]:
-    """The look of each series but ``clean``, in the order of the legend: attacks, gradient-free, oblivious, worst case."""
-    attacks = dict.fromkeys(point.series for point in points if point.kind == "attack")
+def looks(points: Sequence[Point], more: Iterable[str] = ()) -> dict[str, Look]:
+    """The look of each series but ``clean``, in the order of the legend: attacks, gradient-free, oblivious, worst case.
+
+    Args:
+        points: the accuracies of a run.
+        more: attacks that may have none.
+    """
+    named = [point.series for point in points if point.kind == "attack"]
+    attacks = dict.fromkeys([*named, *(series for series in more if series != GRADIENT_FREE)])
     found = {
         series: Look(COLOURS[i % 8], HATCHES[(i + i // 8) % 8], MARKERS[(i + i // 8) % 8])
         for i, series in enumerate(attacks)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 _IMAGE = ["position", "sample_id", "sample_digest"]
-_COLUMNS = [*_IMAGE, "clean_correct", "success", "robust"]
+_COLUMNS = [*_IMAGE, "clean_correct", "success", "robust", "minimal_distance", "forwards", "backwards"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,16 @@ class Samples:
         known: which samples have a row, shape (N,).
         clean_correct: shape (N,); false where there is no row.
         robust: shape (N,); true where there is no row.
+        minimal_distance: shape (N,); NaN where there is none.
+        passes: forward and backward passes together, shape (N,); NaN where there is no row.
         damage: why rows could not be read; empty where they could.
     """
 
     known: BoolArray
     clean_correct: BoolArray
     robust: BoolArray
+    minimal_distance: FloatArray
+    passes: FloatArray
     damage: str = ""
 
 
@@ -66,7 +71,10 @@ class Joined:
         known[place] = True
         clean_correct[place] = rows["clean_correct"].to_numpy(dtype=bool)
         robust[place] = rows["robust"].to_numpy(dtype=bool)
-        return Samples(known, clean_correct, robust, self._damage.get(cell, ""))
+        minimal_distance, passes = np.full(len(known), np.nan), np.full(len(known), np.nan)
+        minimal_distance[place] = rows["minimal_distance"].to_numpy(dtype=float)
+        passes[place] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
+        return Samples(known, clean_correct, robust, minimal_distance, passes, self._damage.get(cell, ""))
 
     def _read(self, run: RunDirectory, cell: str) -> pd.DataFrame:
         """The rows of a cell; none, and a reason, where they are damaged or contradict themselves."""

@@ -21,6 +21,7 @@ from bench.suites.cells import Cell, Role
 from bench.suites.spec import AttackSpec, DefenseSpec, ThreatModelSpec
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 OutcomeStatus = Literal["done", "error", "unavailable", "partial", "missing"]
 """As in the records; ``partial`` where rows of current samples are missing, ``missing`` where there is no record."""
 
@@ -40,6 +41,8 @@ class CellOutcome:
         known: which samples have a row, shape (N,).
         clean_correct: shape (N,); false where there is no row.
         robust: shape (N,); true where there is no row, since nothing broke the sample there.
+        minimal_distance: as in the records, shape (N,); NaN where there is no row.
+        passes: forward and backward passes together, shape (N,); NaN where there is no row.
     """
 
     id: str
@@ -52,6 +55,8 @@ class CellOutcome:
     known: BoolArray
     clean_correct: BoolArray
     robust: BoolArray
+    minimal_distance: FloatArray
+    passes: FloatArray
 
     @property
     def valid(self) -> bool:
@@ -271,7 +276,7 @@ def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Sampl
         status, reason = "done", ""
     return CellOutcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
-        samples.known, samples.clean_correct, samples.robust,
+        samples.known, samples.clean_correct, samples.robust, samples.minimal_distance, samples.passes,
     )  # fmt: skip
 
 

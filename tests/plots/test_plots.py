@@ -29,6 +29,7 @@ TWO = [
     Planned(model="b", attack="fgsm", broken=[0], examples=range(20)),
     Planned(model="b", attack="pgd-20", broken=[1, 2], examples=range(20)),
 ]
+PASSES = "passes-linf-8_255"
 
 
 def points(run: RunDirectory) -> dict[tuple[str, str, str], frames.Point]:
@@ -292,7 +293,14 @@ def test_files_are_png_and_pdf_with_embedded_fonts(tmp_path: Path) -> None:
     names = files(run)
     assert names == [
         f"{name}.{kind}"
-        for name in ("robust_accuracy", "clean_vs_robust", "accuracy_vs_eps", "gallery-linf-8_255")
+        for name in (
+            "robust_accuracy",
+            "clean_vs_robust",
+            "accuracy_vs_eps",
+            "passes-linf-8_255",
+            "passes-linf-2_255",
+            "gallery-linf-8_255",
+        )
         for kind in ("png", "pdf")
     ]
     for name in names:
@@ -335,14 +343,14 @@ def test_the_same_records_give_the_same_files_and_old_ones_go(tmp_path: Path) ->
     [
         ("all failed", [Planned(model=m, status="error", reason="x", rows=[]) for m in "ab"], 20, []),
         ("unavailable", [Planned(status="unavailable", reason="x", rows=[])], 20, []),
-        ("no success", [Planned(examples=())], 20, ["robust_accuracy", "clean_vs_robust"]),
+        ("no success", [Planned(examples=())], 20, ["robust_accuracy", "clean_vs_robust", PASSES]),
         (
             "one sample",
             [Planned(broken=[0], examples=[0])],
             1,
-            ["robust_accuracy", "clean_vs_robust", "gallery-linf-8_255"],
+            ["robust_accuracy", "clean_vs_robust", PASSES, "gallery-linf-8_255"],
         ),
-        ("all wrong", [Planned(wrong=range(5))], 5, ["robust_accuracy", "clean_vs_robust"]),
+        ("all wrong", [Planned(wrong=range(5))], 5, ["robust_accuracy", "clean_vs_robust", PASSES]),
         ("unfinished", [Planned(recorded=False, rows=range(3), broken=[1])], 5, ["robust_accuracy"]),
     ],
 )
@@ -366,7 +374,7 @@ def test_any_name_and_any_image(tmp_path: Path) -> None:
         for t in ("linf:8/255", "linf:4/255")
     ]
     names = ("κλάση $x_1$ 日本", "{a} \\frac & <b>, the second name of a class that has several")
-    assert len(files(build_run(tmp_path, planned, n=9, class_names=names, shape=(1, 28, 28)))) == 10
+    assert len(files(build_run(tmp_path, planned, n=9, class_names=names, shape=(1, 28, 28)))) == 14
 
 
 def test_neither_torch_nor_pyplot_is_imported(tmp_path: Path) -> None:

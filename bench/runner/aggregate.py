@@ -101,11 +101,13 @@ def _record(
 def _cost(reports: list[ShardReport], *, reused: int) -> Cost:
     seconds = sum(report.seconds for report in reports)
     samples = sum(report.samples for report in reports)
+    peaks = [report.peak_memory for report in reports if report.peak_memory is not None]
     return Cost(
         seconds=seconds,
         images_per_second=samples / seconds if seconds > 0 else None,
         forwards=sum(report.forwards for report in reports),
         backwards=sum(report.backwards for report in reports),
+        peak_memory=max(peaks, default=None),
         reused=reused,
     )
 

@@ -17,7 +17,7 @@ from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
 from bench.runner.carried import Carried, judged_again
-from bench.runner.devices import describe, search_precision
+from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
 from bench.runner.worker import Worker
@@ -70,6 +70,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         BenchError: where the model or the attack broke its contract.
     """
     started = time.perf_counter()
+    watch_memory(worker.device)
     cell = shard.cell
     ids = tuple(worker.dataset.sample_ids[index] for index in shard.members)
     # What draws from the global generators in spite of all (a plugin, a random model) draws the same when resumed.
@@ -111,6 +112,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
     shard_report = ShardReport(
         samples=len(ids),
         seconds=time.perf_counter() - started,
+        peak_memory=peak_memory(worker.device),
         forwards=float(found.forwards.sum()),
         backwards=float(found.backwards.sum()),
         device=describe(worker.device),

@@ -50,6 +50,8 @@ class ShardReport(BaseModel):
     backwards: float = 0.0
     device: str
     batch_size: int
+    peak_memory: int | None = None
+    """bytes, as in :class:`bench.store.records.Cost`"""
     precision: str = "float32"
     """of our own attacks' passes; libraries work in float32 whatever it says"""
     stages: tuple[StageCost, ...] = ()

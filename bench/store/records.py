@@ -104,6 +104,8 @@ class Cost(BaseModel):
     images_per_second: float | None
     forwards: float
     backwards: float
+    peak_memory: int | None = None
+    """bytes: the most that tensors took on a GPU at once; on a CPU the most that the whole process had taken by then"""
     reused: int = 0
     """samples that a smaller eps had broken, judged again and not attacked"""
 

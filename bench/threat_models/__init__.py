@@ -11,7 +11,7 @@ from bench.errors import UnknownNameError
 if TYPE_CHECKING:
     from bench.threat_models.base import ThreatModel
 
-TABLE = {"linf": "bench.threat_models.linf:Linf", "l2": "bench.threat_models.l2:L2"}
+TABLE = {"linf": "bench.threat_models.linf:Linf", "l2": "bench.threat_models.l2:L2", "l1": "bench.threat_models.l1:L1"}
 
 
 def build(norm: str, eps: Fraction) -> ThreatModel:

@@ -16,7 +16,7 @@ from bench import threat_models
 from bench.errors import UnknownNameError
 from bench.threat_models.base import ThreatModel
 
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 EPS = (Fraction(2, 255), Fraction(8, 255), Fraction(1, 2), Fraction(3))
 
 images = hnp.arrays(np.float32, (3, 1, 4, 4), elements=st.floats(0, 1, width=32))
@@ -25,6 +25,8 @@ points = hnp.arrays(np.float32, (3, 1, 4, 4), elements=st.floats(-3, 3, width=32
 
 def reference_distance(norm: str, x_adv: Tensor, x: Tensor) -> np.ndarray:
     delta = (x_adv.double() - x.double()).numpy().reshape(len(x), -1)
+    if norm == "l1":
+        return np.abs(delta).sum(1)
     return np.abs(delta).max(1) if norm == "linf" else np.sqrt((delta**2).sum(1))
 
 
@@ -119,5 +121,5 @@ def test_l2_step_of_a_tiny_gradient_has_unit_length_and_zero_stays_zero() -> Non
 
 
 def test_unknown_norm() -> None:
-    with pytest.raises(UnknownNameError, match="known: l2, linf"):
+    with pytest.raises(UnknownNameError, match="known: l1, l2, linf"):
         threat_models.build("l7", Fraction(1))

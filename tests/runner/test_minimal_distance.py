@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,11 +38,13 @@ def cells(summary: RunSummary) -> Callable[..., tuple[CellResult, pd.DataFrame]]
     def find(
         attack: str, eps: float, defense: str = "none", adversary: str = "adaptive"
     ) -> tuple[CellResult, pd.DataFrame]:
+        wanted = (attack, eps, defense, adversary)
         (result,) = (
-            one for one in summary.results
-            if (one.attack_id, float(one.threat_model.eps), one.defense.name, one.adversary) == (attack, eps, defense, adversary)
+            one
+            for one in summary.results
+            if (one.attack_id, float(one.threat_model.eps), one.defense.name, one.adversary) == wanted
             and one.role != "prerequisite"
-        )  # fmt: skip
+        )
         assert result.status == "done", result.reason
         return result, frame[frame["cell"] == result.cell]
 

@@ -22,7 +22,8 @@ def plan(
     """Print a suite's cells, what is done already, and an estimate of passes, time and bytes. Downloads nothing.
 
     Passes are the most that each attack may spend; time is those passes at the speed measured on this device just now.
-    Attacks stop at the first success by default, so a model that breaks costs far less.
+    Attacks stop at the first success by default, so a model that breaks costs far less; so do the larger of several eps,
+    where what a smaller one broke isn't attacked again.
     """
     from tabulate import tabulate
 

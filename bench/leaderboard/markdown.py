@@ -59,14 +59,14 @@ def _legend() -> str:
     return (
         "Success: verified successes in % of the clean-correct images. Distance: median over the successes, in the threat"
         " model's norm and [0, 1] units. Confidence: mean probability of the wrong class over the successes, in %."
-        " Passes: forward / backward per image."
+        " Reused: images that a smaller eps had broken, and that weren't attacked again. Passes: forward / backward per image."
     )
 
 
 def _cells(cells: Sequence[CellNumbers]) -> str:
     headers = ("threat model", "model", "defense", "attack", "seed", "status", "success", "distance", "confidence",
-               "passes", "seconds", "images/s")  # fmt: skip
-    align = ("left",) * 4 + ("right",) + ("left",) + ("right",) * 6
+               "reused", "passes", "seconds", "images/s")  # fmt: skip
+    align = ("left",) * 4 + ("right",) + ("left",) + ("right",) * 7
     rows = [_cell(cell) for cell in cells]
     return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align if rows else None)
 
@@ -90,6 +90,7 @@ def _cell(cell: CellNumbers) -> tuple[str, ...]:
         _percent(found.get("attack_success_rate")),
         _number(found.get("median_distance"), "{:.4f}"),
         _percent(found.get("adversarial_confidence")),
+        "–" if cost is None else f"{cost.reused:,}",
         " / ".join(passes),
         "–" if cost is None else f"{cost.seconds:,.1f}",
         "–" if cost is None or cost.images_per_second is None else f"{cost.images_per_second:,.1f}",

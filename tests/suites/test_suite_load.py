@@ -213,6 +213,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ),
     ("run", "{search: best}", "run.search", "wrong value, got 'best'", "first_success or strongest"),
     ("run", "{save_adversarial: some}", "run.save_adversarial", "wrong value", "none, successes or all"),
+    ("run", "{reuse: some}", "run.reuse", "wrong value", "smaller_eps or none"),
     ("sedes", "[1]", "sedes", "unknown key 'sedes', got [1]; did you mean seeds?", "extends, seeds"),
     ("атака", "[1]", "атака", "unknown key 'атака', got [1]", "name, description"),
 ]

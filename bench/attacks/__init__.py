@@ -37,6 +37,10 @@ _AUTOATTACK = (
     "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free "
     "Attacks, arXiv:2003.01690"
 )
+_APGD = (
+    f"{_AUTOATTACK}; under L1 Croce & Hein 2021, Mind the box: l1-APGD for sparse adversarial attacks on image "
+    "classifiers, arXiv:2103.01208"
+)
 _FAB = (
     "Croce & Hein 2020, Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, arXiv:1907.02044"
 )
@@ -122,7 +126,7 @@ TABLE: dict[str, Entry] = {
         "bench.attacks.fmn:FMN",
         "fast minimum-norm attack",
         FMNParams,
-        ("linf", "l2"),
+        ("linf", "l2", "l1"),
         "Pintor et al. 2021, Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, arXiv:2102.12827",
         {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
     ),
@@ -139,17 +143,17 @@ TABLE: dict[str, Entry] = {
         "bench.attacks.apgd:APGD",
         "Auto-PGD: momentum, and a step size that adapts to the loss",
         APGDParams,
-        ("linf", "l2"),
-        _AUTOATTACK,
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+        ("linf", "l2", "l1"),
+        _APGD,
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",), "parameter_norms": {"rho": ("linf", "l2")}},
     ),
     "apgd_targeted": Entry(
         "bench.attacks.apgd:TargetedAPGD",
         "Auto-PGD towards one class after the other",
         TargetedAPGDParams,
-        ("linf", "l2"),
-        _AUTOATTACK,
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+        ("linf", "l2", "l1"),
+        _APGD,
+        {"kind": "white-box", "backend": "bench", "backends": ("bench",), "parameter_norms": {"rho": ("linf", "l2")}},
     ),
     "malt": Entry(
         "bench.attacks.malt:MALT",
@@ -163,7 +167,7 @@ TABLE: dict[str, Entry] = {
         "bench.attacks.fab:FAB",
         "fast adaptive boundary attack: minimum norm, one gradient a class in each step",
         FABParams,
-        ("linf", "l2"),
+        ("linf", "l2", "l1"),
         _FAB,
         {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
     ),
@@ -171,7 +175,7 @@ TABLE: dict[str, Entry] = {
         "bench.attacks.fab:TargetedFAB",
         "fast adaptive boundary attack towards one class after the other: minimum norm",
         TargetedFABParams,
-        ("linf", "l2"),
+        ("linf", "l2", "l1"),
         _FAB,
         {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
     ),

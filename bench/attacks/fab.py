@@ -5,6 +5,7 @@ Croce & Hein 2020, Minimally distorted Adversarial Examples with a Fast Adaptive
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,6 +20,10 @@ from bench.attacks.losses import target_margin
 from bench.attacks.parameters import FABParams, TargetedFABParams
 from bench.attacks.search_attack import Look, SearchAttack, generators
 
+ORDER = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
+"""Order of the dual norm, which measures gradients."""
+
 
 class FAB(SearchAttack):
     """Steps to the nearest linearised boundary, biased towards the clean image, with a step back after each success.
@@ -26,7 +31,7 @@ class FAB(SearchAttack):
     Every iteration takes one gradient for each other class and one further forward pass.
     """
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = tuple(DUAL)
     minimum_norm: ClassVar[bool] = True
     last_look: ClassVar[bool] = False
     params: FABParams
@@ -65,7 +70,7 @@ class FAB(SearchAttack):
         norm, bounds = context.threat_model.norm, context.threat_model.bounds
         value, weight = nearest(seen, norm)
         x, x_adv = batch.x.flatten(1), batch.x_adv.flatten(1)
-        at_x = value + torch.linalg.vecdot(weight, x - x_adv)
+        at_x = value + (x - x_adv).mul_(weight).sum(1)
         to_x_adv = to_hyperplane(x_adv, weight, value, norm, bounds)
         to_x = to_hyperplane(x, weight, at_x, norm, bounds)
         a, b = _length(to_x_adv, norm).clamp_min(1e-8), _length(to_x, norm).clamp_min(1e-8)
@@ -74,8 +79,7 @@ class FAB(SearchAttack):
         there = torch.lerp(x_adv.add(to_x_adv, alpha=eta), x.add(to_x, alpha=eta), alpha).clamp_(*bounds)
         there = there.view_as(batch.x)
         broken = look(there).margin > 0
-        back = torch.lerp(batch.x, there, self.params.beta)
-        batch.x_adv = torch.where(_column(broken, there), back, there)
+        batch.x_adv = torch.lerp(batch.x, there, _column(torch.where(broken, self.params.beta, 1.0), there))
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """Two forward passes and K - 1 backward passes for each iteration."""
@@ -124,7 +128,7 @@ def nearest(seen: Seen, norm: str) -> tuple[Tensor, Tensor]:
     gradients = [gradient.flatten(1) for gradient in seen.gradients]
     if len(gradients) == 1:
         return seen.loss, gradients[0]
-    dual = [gradient.abs().sum(1) if norm == "linf" else gradient.norm(dim=1) for gradient in gradients]
+    dual = [torch.linalg.vector_norm(gradient, ord=DUAL[norm], dim=1) for gradient in gradients]
     distances = torch.stack([loss.abs() / (d + 1e-12) for loss, d in zip(seen.losses, dual, strict=True)])
     chosen = distances.argmin(0)
     rows = torch.arange(len(chosen), device=chosen.device)
@@ -132,7 +136,9 @@ def nearest(seen: Seen, norm: str) -> tuple[Tensor, Tensor]:
 
 
 def _length(delta: Tensor, norm: str) -> Tensor:
-    length: Tensor = delta.abs().amax(1) if norm == "linf" else torch.linalg.vector_norm(delta, dim=1)
+    if norm == "linf":
+        return delta.abs().amax(1)  # many times faster on CPUs than the norm of order infinity
+    length: Tensor = torch.linalg.vector_norm(delta, ord=ORDER[norm], dim=1)
     return length
 
 

@@ -19,6 +19,7 @@ from bench.attacks.losses import margin
 from bench.attacks.minimum_norm import SURE, MinimumNormAttack, farthest, lengths, per_image
 from bench.attacks.parameters import FMNParams
 from bench.attacks.search_attack import Look
+from bench.threat_models.l1 import shrunk
 
 
 class Ball(NamedTuple):
@@ -43,7 +44,7 @@ def _into_sphere(delta: Tensor, eps: Tensor) -> Tensor:
     return delta * per_image(torch.where(length > eps, eps / length.clamp_min(1e-12), torch.ones_like(length)))
 
 
-BALLS = {"linf": Ball(1, _into_box), "l2": Ball(2, _into_sphere)}
+BALLS = {"linf": Ball(1, _into_box), "l2": Ball(2, _into_sphere), "l1": Ball(math.inf, shrunk)}
 
 
 class FMN(MinimumNormAttack):
@@ -95,6 +96,10 @@ class FMN(MinimumNormAttack):
         # Aimed at exactly, the boundary of a linear model would be approached from the inside for ever.
         short = seen.margin.abs() + 2 * SURE * seen.logits.abs().amax(1).clamp_min(1.0)
         boundary = distance + short / lengths(seen.gradient, ball.dual).clamp_min(1e-30)
-        outside = torch.where(torch.isinf(best), boundary, eps * (1 + gamma))
+        wider = eps * (1 + gamma)
+        # Black and white pixels keep the point short of the radius, and a linearised distance from there never grows:
+        # until a success is known, the radius widens at every step even so (the paper's doesn't).
+        unknown = torch.where(torch.isinf(eps), boundary, torch.maximum(boundary, wider))
+        outside = torch.where(torch.isinf(best), unknown, wider)
         new = torch.where(adversarial, torch.minimum(eps * (1 - gamma), best), outside)
         return torch.minimum(new, batch.state["farthest"])

@@ -144,7 +144,7 @@ class _Line(SearchAttack):
     bracket is zero, with the margin of an end that stayed twice halved.
     """
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimum_norm: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = False
 

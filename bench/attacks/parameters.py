@@ -62,7 +62,9 @@ class APGDParams(AttackParams):
     loss: Literal["ce", "dlr", "margin"] = Field(
         "ce", description="cross-entropy, difference of logits ratio, or the margin of the logits"
     )
-    rho: float = Field(0.75, gt=0, le=1, description="share of rising steps below which the step size is halved")
+    rho: float = Field(
+        0.75, gt=0, le=1, description="share of rising steps below which the step size is halved (not under L1)"
+    )
     eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
 
 
@@ -73,7 +75,9 @@ class TargetedAPGDParams(AttackParams):
     restarts: int = Field(1, ge=1, description="independent starts for each target")
     n_target_classes: int = Field(9, ge=1, description="targets: the classes of largest clean logits after the label's")
     loss: Literal["dlr", "margin"] = Field("dlr", description="targeted difference of logits ratio, or its numerator")
-    rho: float = Field(0.75, gt=0, le=1, description="share of rising steps below which the step size is halved")
+    rho: float = Field(
+        0.75, gt=0, le=1, description="share of rising steps below which the step size is halved (not under L1)"
+    )
     eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
 
 

@@ -45,7 +45,8 @@ class L1(ThreatModel):
     def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the ball: a random point of its surface, and a radius of eps * u^(1/d)."""
         direction = self.random_direction(shape, generator)
-        return direction * torch.rand((), generator=generator).item() ** (1 / direction.numel())
+        share: float = torch.rand((), generator=generator).item() ** (1 / direction.numel())
+        return direction * share
 
     def random_direction(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform on the surface: exponential sizes with random signs, scaled to length eps."""

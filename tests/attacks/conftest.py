@@ -37,6 +37,11 @@ class Case:
     samples: Samples
     linf: Tensor
     l2: Tensor
+    l1: Tensor
+
+    def least(self, norm: str) -> Tensor:
+        """The distances in a norm."""
+        return {"linf": self.linf, "l2": self.l2, "l1": self.l1}[norm]
 
 
 @pytest.fixture
@@ -53,7 +58,20 @@ def linear() -> Case:
     y = (value < 0).long()
     model = CountedModel(Linear(weight, bias), num_classes=4)
     samples = Samples(x, y, tuple(f"s{index}" for index in range(64)))
-    return Case(model, samples, value.abs() / weight.abs().sum(), value.abs() / weight.norm())
+    l1 = torch.tensor([_least_l1(*pair, weight) for pair in zip(x.flatten(1), value, strict=True)])
+    return Case(model, samples, value.abs() / weight.abs().sum(), value.abs() / weight.norm(), l1)
+
+
+def _least_l1(x: Tensor, value: Tensor, weight: Tensor) -> float:
+    """Pixel by pixel, those of the largest weight first, each as far as the bounds let it."""
+    left, length = abs(float(value)), 0.0
+    downhill = -weight * value.sign()
+    for place in weight.abs().argsort(descending=True).tolist():
+        slope, room = abs(float(weight[place])), float(1 - x[place] if downhill[place] > 0 else x[place])
+        used = min(room, left / slope)
+        left, length = left - used * slope, length + used
+    assert left < 1e-5
+    return length
 
 
 @pytest.fixture

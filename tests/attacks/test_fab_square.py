@@ -25,25 +25,25 @@ def broken(case: Any, result: AttackResult) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("attack", FABS)
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_fab_finds_the_minimal_distance(linear: Any, context: Make, attack: FAB, norm: str) -> None:
     here = context(norm, "1", search="strongest")
     result = attack.run(linear.model, linear.samples, here)
     found = here.threat_model.distance(result.x_adv, linear.samples.x)
-    wanted = linear.linf if norm == "linf" else linear.l2
+    wanted = linear.least(norm)
     assert broken(linear, result).all()
     assert (found >= wanted * 0.999).all()
     assert (found <= wanted * 1.01 + 1e-6).all()
 
 
 @pytest.mark.parametrize("attack", FABS)
-@pytest.mark.parametrize(("norm", "eps"), [("linf", "1/50"), ("l2", "1/5")])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", "1/50"), ("l2", "1/5"), ("l1", "3/4")])
 def test_fab_leaves_once_a_sample_is_broken_inside_eps(
     linear: Any, context: Make, attack: FAB, norm: str, eps: str
 ) -> None:
     here = context(norm, eps)
     result = attack.run(linear.model, linear.samples, here)
-    wanted = (linear.linf if norm == "linf" else linear.l2) / here.threat_model.radius
+    wanted = linear.least(norm) / here.threat_model.radius
     inside = broken(linear, result) & here.threat_model.contains(result.x_adv, linear.samples.x)
     clear = (wanted - 1).abs() > 0.02
     assert torch.equal(inside[clear], (wanted < 1)[clear])

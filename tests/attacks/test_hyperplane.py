@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from torch import Tensor
 
 from bench.attacks.hyperplane import to_hyperplane
@@ -30,10 +32,22 @@ def bisected(x: Tensor, weight: Tensor, value: Tensor, norm: str) -> Tensor:
     return found.amax(1) if norm == "linf" else found.norm(dim=1)
 
 
+def solved(x: Tensor, weight: Tensor, value: Tensor) -> Tensor:
+    """L1 norm of the smallest step of each row by linear programming; NaN where there is none."""
+    found = []
+    for point, normal, at in zip(x.double().numpy(), weight.double().numpy(), value.double().tolist(), strict=True):
+        bounds = [(0, 1 - one) for one in point] + [(0, one) for one in point]
+        answer = linprog(
+            np.ones(2 * len(point)), A_eq=np.concatenate([normal, -normal])[None], b_eq=[-at], bounds=bounds
+        )
+        found.append(answer.fun if answer.success else np.nan)
+    return torch.tensor(found, dtype=torch.float64)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    norm=st.sampled_from(["linf", "l2"]),
+    norm=st.sampled_from(["linf", "l2", "l1"]),
     scale=st.sampled_from([1e-4, 0.1, 1.0, 5.0]),
     saturated=st.floats(0, 1),
     zeros=st.floats(0, 0.9),
@@ -55,13 +69,14 @@ def test_it_is_the_smallest_step_inside_the_box(
     can = reachable > value.abs() * (1 + 1e-4)
     left = value + (weight * step).sum(1)
     assert (left[can].abs() <= 2e-4 * value[can].abs() + 1e-5).all()
-    length = step.abs().amax(1) if norm == "linf" else step.norm(dim=1)
-    assert torch.allclose(length[can].double(), bisected(x, weight, value, norm)[can], rtol=1e-3, atol=1e-6)
+    length = {"linf": step.abs().amax(1), "l2": step.norm(dim=1), "l1": step.abs().sum(1)}[norm]
+    smallest = solved(x, weight, value) if norm == "l1" else bisected(x, weight, value, norm)
+    assert torch.allclose(length[can].double(), smallest[can], rtol=1e-3, atol=1e-6)
     cannot = reachable < value.abs() * (1 - 1e-4)
     assert torch.allclose((downhill * step).sum(1)[cannot], reachable[cannot], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_zero_normal_moves_nothing(norm: str) -> None:
     step = to_hyperplane(torch.rand(2, 5), torch.zeros(2, 5), torch.tensor([1.0, 0.0]), norm, (0.0, 1.0))
     assert torch.isfinite(step).all()

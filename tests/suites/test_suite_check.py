@@ -168,12 +168,12 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
     ({"dataset": "{name: cifar10, split: train}"}, "dataset.split", "cifar10 has no split 'train'", "test"),
     ({"dataset": "npz"}, "dataset.path", "the dataset npz has no path: it needs one", "a file or directory"),
     (
-        {"threat_models": "[{norm: l1, eps: 3}]"},
+        {"threat_models": "[{norm: l0, eps: 3}]"},
         "threat_models.0.norm",
-        "there is no threat model for l1 yet",
-        "linf, l2",
+        "there is no threat model for l0 yet",
+        "linf, l2, l1",
     ),
-    ({"threat_models": "['l0:3']"}, "threat_models.0.norm", "there is no threat model for l0 yet", "linf, l2"),
+    ({"threat_models": "['l0:3']"}, "threat_models.0.norm", "there is no threat model for l0 yet", "linf, l2, l1"),
     (
         {"threat_models": "['linf:8']"},
         "threat_models.0.eps",

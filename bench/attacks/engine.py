@@ -55,7 +55,7 @@ class _Search:
     def __init__(self, attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> None:
         self.attack, self.model, self.samples, self.context = attack, model, samples, context
         n, device = len(samples), samples.x.device
-        self.width = self.piece = max(1, context.batch_size)
+        self.width = self.piece = _even(n, max(1, context.batch_size)) if not context.pinned else context.batch_size
         self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
         self.score = torch.full((n,), -torch.inf, device=device)
@@ -338,6 +338,11 @@ def _misclassified(model: Target, x_adv: Tensor, samples: Samples, context: Atta
     pieces = zip(torch.split(x_adv, context.batch_size), torch.split(samples.y, context.batch_size), strict=True)
     with torch.no_grad():
         return torch.cat([margin(model(x), y) > 0 for x, y in pieces])
+
+
+def _even(count: int, most: int) -> int:
+    """A batch size of at most ``most`` that leaves no small rest: 276 samples go as 3 x 92, not as 128, 128 and 20."""
+    return -(-count // -(-count // most)) if count > most else most
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -39,13 +39,12 @@ def finished(
     wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
     if len(wanted) != len(plan.dataset):
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
-    if (
-        planned.cell.search != "strongest"
-    ):  # an attack that stopped early leaves no minimal distance to take a median of
+    if planned.cell.search != "strongest":  # what stopped early leaves no minimal distance to take a median of
         wanted = wanted.assign(minimal_distance=math.nan)
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
     flags = dict.fromkeys(flag for report in reports for flag in report.flags)
     extra = [*_declared_accuracy(planned, wanted), *weak_adversary(plan.suite, planned.cell), *_zero_gradients(reports)]
+    extra += _not_found(wanted)
     return _record(
         plan,
         planned,
@@ -152,6 +151,23 @@ def _zero_gradients(reports: list[ShardReport]) -> list[Flag]:
     source = "Carlini et al. 2019, arXiv:1902.06705; Athalye et al. 2018, arXiv:1802.00420"
     severity: Literal["warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
     return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
+
+
+def _not_found(rows: pd.DataFrame) -> list[Flag]:
+    """Samples that a minimum-norm attack with its whole budget didn't break at any distance.
+
+    There are images of other classes at some distance: what wasn't found is the attack's failure, not robustness.
+    """
+    lost = int((rows["clean_correct"] & (rows["minimal_distance"] == math.inf)).sum())
+    if not lost:
+        return []
+    text = (
+        f"the attack broke {lost} of {int(rows['clean_correct'].sum())} clean-correct samples at no distance at all: it "
+        "failed there, which is no robustness"
+    )
+    return [
+        Flag(rule="no-distance-found", severity="warning", message=text, source="Carlini et al. 2019, arXiv:1902.06705")
+    ]
 
 
 def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:

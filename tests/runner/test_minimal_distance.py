@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,21 @@ def test_what_stopped_early_or_looks_at_one_eps_has_no_median(
         result, rows = cells(attack, 0.08, defense, adversary)
         assert result.metrics["median_minimal_distance"] == Estimate(value=None, n=0)
         assert rows["minimal_distance"].isna().all()
+
+
+def test_what_was_broken_at_no_distance_is_the_attacks_failure(tmp_path: Path) -> None:
+    """FMN's margin has no gradient on part of the robust network's digits."""
+    path = tmp_path / "lost.yaml"
+    path.write_text(
+        "name: lost\ndataset: {name: mnist, samples: 20}\nthreat_models: [l2:1]\nmodels: [zoo:mnist_pgd]\n"
+        "attacks: [{name: fmn, steps: 20, search: strongest}, {name: ddn, steps: 100, search: strongest}]\n"
+    )
+    summary = run_suite(
+        load_suite(path), RunSettings(tmp_path / "results", device="cpu", places=Places(download=False))
+    )
+    fmn, ddn = summary.results
+    assert [flag.rule for flag in fmn.flags] == ["no-distance-found"]
+    assert [flag.rule for flag in ddn.flags] == []
 
 
 def test_the_curves_are_written_beside_the_leaderboard(summary: RunSummary) -> None:

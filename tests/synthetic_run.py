@@ -158,6 +158,7 @@ def record(cell: str, plan: Planned, position: int) -> SampleRecord:
         rejected=False,
         stage="",
         minimal_distance=_minimal_distance(plan, position),
+        l1=2.0,
     )
 
 

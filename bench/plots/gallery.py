@@ -96,4 +96,6 @@ def _title(axis: Axes, label: str, confidence: float) -> None:
 
 
 def _size(example: Example) -> str:
+    if example.norm == "l1":
+        return f"L1 {abs(example.x_adv - example.x).sum():.2f}"
     return f"L2 {example.l2:.2f}" if example.norm == "l2" else f"Linf {example.linf:.3f} ({255 * example.linf:.1f}/255)"

@@ -227,6 +227,7 @@ def _records(
         "robust": correct & ~success,
         "linf": linf,
         "l2": l2,
+        "l1": delta.abs().sum(1),
         "raw_distance": verdict.raw_distance,
         "minimal_distance": verdict.minimal_distance,
         "clean_margin": clean.margin,

@@ -70,6 +70,8 @@ class SampleRecord(NamedTuple):
     """distance of the point that a minimum-norm attack returned, beyond eps too, in the threat model's norm, where it is
     verified to be misclassified; 0 where the clean image is, infinity where nothing was found, NaN for other attacks and
     in files from before this column. Under ``first_success`` the attack stopped early: only an upper bound"""
+    l1: float = math.nan
+    """L1 distance of the judged point from the clean image; NaN in files from before this column"""
 
 
 class Estimate(BaseModel):

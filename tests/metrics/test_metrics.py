@@ -149,8 +149,8 @@ def test_rows_that_contradict_themselves_are_refused() -> None:
 
 
 def test_a_norm_without_a_column_is_refused() -> None:
-    with pytest.raises(MetricError, match=r"metric mean_distance: .*no column l1"):
-        metrics.compute(rows(), ["mean_distance"], norm="l1")
+    with pytest.raises(MetricError, match=r"metric mean_distance: .*no column l0"):
+        metrics.compute(rows(), ["mean_distance"], norm="l0")
 
 
 def test_unknown_names_get_the_nearest() -> None:

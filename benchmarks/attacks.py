@@ -34,6 +34,7 @@ from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.models.base import Setting
 from bench.models.wrapper import CountedModel
+from bench.runner.devices import search_precision
 from bench.runner.worker import channels_last
 from bench.suites.places import Places
 from bench.suites.spec import AttackSpec, ModelSpec
@@ -181,9 +182,11 @@ def apgd() -> tuple[Problem, dict[str, Contestant]]:
         first[left] = rest.ours("apgd_targeted", {"steps": 20}, precision=precision)
         return first
 
+    here: dict[str, Contestant] = {"apgd": lambda: ours("float32")}
+    if search_precision("auto", torch.device("cpu")) == "bfloat16":
+        here["apgd-bfloat16"] = lambda: ours("bfloat16")
     return problem, {
-        "float32": lambda: ours("float32"),
-        "bfloat16": lambda: ours("bfloat16"),
+        **here,
         "pyautoattack": lambda: official(problem, ["apgd-ce", "apgd-t"], 20),
     }
 
@@ -204,6 +207,15 @@ def pgd(network: str, eps: str) -> tuple[Problem, dict[str, Contestant]]:
                 classifier, eps=radius, eps_step=alpha, max_iter=40, num_random_init=1, batch_size=128, verbose=False
             ),
         ),
+    }
+
+
+def precision(network: str) -> tuple[Problem, dict[str, Contestant]]:
+    """PGD-20 in bfloat16 against float32, whether or not the hardware multiplies bfloat16."""
+    problem = Problem(network, "linf", "2/255", 512)
+    return problem, {
+        "bfloat16": lambda: problem.ours("pgd", {"steps": 20}, precision="bfloat16"),
+        "float32": lambda: problem.ours("pgd", {"steps": 20}),
     }
 
 
@@ -259,6 +271,8 @@ CASES: dict[str, Callable[[], tuple[Problem, dict[str, Contestant]]]] = {
     "apgd-resnet18": apgd,
     "pgd-robust": lambda: pgd("resnet2b", "2/255"),
     "pgd-broken": lambda: pgd("sgd", "8/255"),
+    "bfloat16-robust": lambda: precision("resnet2b"),
+    "bfloat16-broken": lambda: precision("sgd"),
     "cw-l2": carlini_wagner,
     "fmn-linf": fmn_linf,
     "ddn-l2": ddn,
@@ -269,7 +283,7 @@ ONCE = ("autoattack-robust",)
 def compare(name: str, rounds: int) -> None:
     """Runs one case and prints a line for each of our entries against each peer."""
     problem, contestants = CASES[name]()
-    peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art")]
+    peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art", "float32")]
     seconds: dict[str, list[float]] = {one: [] for one in contestants}
     found: dict[str, Found] = {}
     for _ in range(1 if name in ONCE else rounds):

@@ -6,9 +6,11 @@ arXiv:2003.01690. The stages are our own, on the engine; the official code is ``
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench.attacks.apgd import APGD, TargetedAPGD
+from bench.attacks.apgd_l1 import L1APGD, TargetedL1APGD
+from bench.attacks.base import Attack
 from bench.attacks.ensemble import Ensemble
 from bench.attacks.fab import FAB, TargetedFAB
 from bench.attacks.parameters import (
@@ -19,7 +21,6 @@ from bench.attacks.parameters import (
     TargetedAPGDParams,
     TargetedFABParams,
 )
-from bench.attacks.search_attack import SearchAttack
 from bench.attacks.square import Square
 
 STAGES = {
@@ -29,14 +30,23 @@ STAGES = {
 }
 RAND_EOT = 20
 PLUS_RESTARTS = 5
+L1_RESTARTS = 5
+L1_TARGETS = 5
 
 
 class AutoAttack(Ensemble):
     """AutoAttack standard, plus, rand or custom."""
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     backends: ClassVar[dict[str, str]] = {"autoattack": "bench.attacks.backends.autoattack:ReferenceAutoAttack"}
     params: AutoAttackParams
+
+    @classmethod
+    def create(cls, params: Any, *, norm: str, backend: str | None) -> Attack:  # Any: as in the base class
+        """The ensemble; under L1 that of Croce & Hein 2021, arXiv:2103.01208."""
+        if norm == "l1" and backend not in cls.backends:
+            return L1AutoAttack(params)
+        return super().create(params, norm=norm, backend=backend)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,11 +54,11 @@ class AutoAttack(Ensemble):
         return STAGES[self.params.version] if self.params.version != "custom" else tuple(self.params.attacks or ())
 
     @property
-    def stages(self) -> tuple[tuple[str, SearchAttack], ...]:
+    def stages(self) -> tuple[tuple[str, Attack], ...]:
         """The stages with their attacks, in order."""
         return tuple((name, self._stage(name)) for name in self.names)
 
-    def _stage(self, name: str) -> SearchAttack:
+    def _stage(self, name: str) -> Attack:
         eot = self.params.eot_iter or (RAND_EOT if self.params.version == "rand" else 1)
         restarts = PLUS_RESTARTS if self.params.version == "plus" else 1
         if name == "apgd-ce":
@@ -62,3 +72,22 @@ class AutoAttack(Ensemble):
         if name == "fab-t":
             return TargetedFAB(TargetedFABParams())
         return Square(SquareParams(n_queries=self.params.n_queries, rescale_schedule=False))
+
+
+class L1AutoAttack(AutoAttack):
+    """Under L1: L1-APGD from five starts, and towards five targets (Croce & Hein 2021, arXiv:2103.01208)."""
+
+    norms: ClassVar[tuple[str, ...]] = ("l1",)
+
+    def _stage(self, name: str) -> Attack:
+        version = self.params.version
+        eot = self.params.eot_iter or (RAND_EOT if version == "rand" else 1)
+        restarts = 1 if version == "rand" else L1_RESTARTS
+        if name == "apgd-ce":
+            return L1APGD(APGDParams(restarts=restarts, eot_iter=eot))
+        if name == "apgd-dlr":
+            return L1APGD(APGDParams(loss="dlr", restarts=restarts, eot_iter=eot))
+        if name == "apgd-t":
+            targets = TargetedAPGDParams().n_target_classes if version == "plus" else L1_TARGETS
+            return TargetedL1APGD(TargetedAPGDParams(n_target_classes=targets, eot_iter=eot))
+        return super()._stage(name)

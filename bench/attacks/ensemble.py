@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
-from bench.attacks.search_attack import SearchAttack
 from bench.store.parts import StageCost
 from bench.store.records import Flag
 
@@ -23,7 +22,7 @@ class Ensemble(Attack):
 
     @property
     @abstractmethod
-    def stages(self) -> tuple[tuple[str, SearchAttack], ...]:
+    def stages(self) -> tuple[tuple[str, Attack], ...]:
         """The attacks with their names, in order."""
 
     def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:

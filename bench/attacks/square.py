@@ -1,12 +1,12 @@
 """Square: random search with square-shaped changes; needs no gradient.
 
 Andriushchenko et al. 2020, Square Attack: a query-efficient black-box adversarial attack via random search,
-arXiv:1912.00049. Every sample draws its own squares, whatever batch it is in.
+arXiv:1912.00049; under L1 Croce & Hein 2021, Mind the box, arXiv:2103.01208, section 4. Every sample draws its own squares,
+whatever batch it is in.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import ClassVar
@@ -24,13 +24,14 @@ from bench.attacks.search_attack import Look, SearchAttack
 SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64), (6000, 128), (8000, 256))
 """Until which of 10,000 queries the first share of pixels is divided by what; by 512 afterwards (section 3.1)."""
 QUERIES = 10_000
+ORDER = {"l2": 2, "l1": 1}
 _TINY = 1e-12
 
 
 class Square(SearchAttack):
     """Changes one random square at a time and keeps what raises the margin."""
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     backends: ClassVar[dict[str, str]] = {"autoattack": "bench.attacks.backends.autoattack:ReferenceSquare"}
     uses_gradients: ClassVar[bool] = False
     params: SquareParams
@@ -59,7 +60,7 @@ class Square(SearchAttack):
         return (margin(logits, batch.y),)
 
     def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
-        """Vertical stripes under Linf, a grid of bumps under L2."""
+        """Vertical stripes under Linf, a grid of bumps under L2 and L1."""
         keys = context.draws.keys(ids, stage=context.stage, restarts=batch.run.tolist(), device=batch.x.device)
         batch.state = {"key": keys, "best_loss": torch.full_like(batch.x[:, 0, 0, 0], -torch.inf)}
         count, channels, _, width = batch.x.shape
@@ -165,16 +166,17 @@ def _moved_budget(delta: Tensor, side: int, batch: Batch, rows: Tensor, context:
     first = _rectangle(draws[:, 0], draws[:, 1], sides, height, width)
     second = _rectangle(draws[:, 2], draws[:, 3], sides, height, width)
     either = first | second
-    used = delta.square().sum((1, 2, 3), keepdim=True)
-    in_windows = (delta.square() * either).sum((2, 3), keepdim=True)
-    left = (context.threat_model.radius**2 - used).clamp_min(0) / channels
-    bump = _bump(side, delta.device)
+    order = ORDER[context.threat_model.norm]
+    size = delta.abs() ** order
+    left = (context.threat_model.radius**order - size.sum((1, 2, 3), keepdim=True)).clamp_min(0) / channels
+    budget = left + (size * either).sum((2, 3), keepdim=True)
+    bump = _bump(side, order, delta.device)
     bump = torch.where((draws[:, 4] < 0.5)[:, None, None], bump, bump.T)[:, None]
     signs = torch.where(draws[:, 5:] < 0.5, 1.0, -1.0)[:, :, None, None]
     window = first.expand(count, channels, height, width)
     old = delta[window].view(count, channels, side, side)
-    new = bump * signs + old / (old.square().sum((2, 3), keepdim=True).sqrt() + _TINY)
-    new = new / (new.square().sum((2, 3), keepdim=True).sqrt() + _TINY) * (left + in_windows).sqrt()
+    new = bump * signs + old / (_length(old, order) + _TINY)
+    new = new / (_length(new, order) + _TINY) * (budget.sqrt() if order == 2 else budget * channels)
     emptied = torch.where(second, torch.zeros_like(delta), delta)
     emptied[window] = new.flatten()
     return emptied
@@ -188,7 +190,9 @@ def _rectangle(top: Tensor, left: Tensor, side: Tensor, height: int, width: int)
 
 
 def _scaled(delta: Tensor, batch: Batch, context: AttackContext) -> Tensor:
-    """At length eps, then cut with the bounds."""
+    """At length eps, then cut with the bounds; under L1 the nearest point inside both."""
+    if context.threat_model.norm == "l1":
+        return context.threat_model.project(batch.x + delta, batch.x)
     length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(_TINY)
     factor: Tensor = (context.threat_model.radius / length).view(-1, 1, 1, 1)
     return (batch.x + delta * factor).clamp(*context.threat_model.bounds)
@@ -202,7 +206,7 @@ def _bumps(batch: Batch, context: AttackContext) -> Tensor:
     draws = uniform(batch.state["key"], torch.zeros_like(batch.place), rows * columns * (channels + 1))
     draws = draws.view(count, rows * columns, channels + 1)
     delta = torch.zeros_like(batch.x)
-    bump = _bump(side, batch.x.device)
+    bump = _bump(side, ORDER[context.threat_model.norm], batch.x.device)
     top, left = (height - side * rows) // 2, (width - side * columns) // 2
     for tile in range(rows * columns):
         at_row, at_column = top + tile // columns * side, left + tile % columns * side
@@ -212,22 +216,29 @@ def _bumps(batch: Batch, context: AttackContext) -> Tensor:
     return _scaled(delta, batch, context)
 
 
+def _length(delta: Tensor, order: int) -> Tensor:
+    """Of each channel, shape (B, C, 1, 1)."""
+    length: Tensor = torch.linalg.vector_norm(delta, ord=order, dim=(2, 3), keepdim=True)
+    return length
+
+
 @cache
-def _bump(side: int, device: torch.device) -> Tensor:
+def _bump(side: int, order: int, device: torch.device) -> Tensor:
     """The paper's eta: two opposite pyramids side by side, of length 1, shape (side, side)."""
     if side == 1:
         return torch.ones(1, 1, device=device)
-    both = torch.cat([_pyramid(side // 2, side), -_pyramid(side - side // 2, side)])
-    return (both / both.square().sum().sqrt()).to(device)
+    both = torch.cat([_pyramid(side // 2, side, order), -_pyramid(side - side // 2, side, order)])
+    length: Tensor = torch.linalg.vector_norm(both, ord=order, dim=(0, 1))
+    return (both / length).to(device)
 
 
-def _pyramid(height: int, width: int) -> Tensor:
-    """Nested rectangles around the middle, each lower than the one inside it."""
+def _pyramid(height: int, width: int, order: int) -> Tensor:
+    """Nested rectangles around the middle, each lower than the one inside it, steeper under L1."""
     values = torch.zeros(height, width)
     middle_row, middle_column = height // 2, width // 2
     for ring in range(max(height // 2, width // 2) + 1):
         rows = slice(max(middle_row - ring, 0), min(middle_row + ring + 1, height))
         columns = slice(max(middle_column - ring, 0), min(middle_column + ring + 1, width))
-        values[rows, columns] += 1 / (ring + 1) ** 2
-    pyramid: Tensor = values / math.sqrt(float(values.square().sum()))
+        values[rows, columns] += 1 / (ring + 1) ** (2 if order == 2 else 4)
+    pyramid: Tensor = values / torch.linalg.vector_norm(values, ord=order, dim=(0, 1))
     return pyramid

@@ -65,14 +65,14 @@ def test_fab_on_a_model_without_gradients_is_finite_and_breaks_nothing(linear: A
         assert result.zero_gradient.all()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_square_breaks_what_is_far_inside_the_ball_and_nothing_outside(linear: Any, context: Make, norm: str) -> None:
-    here = context(norm, "1/20" if norm == "linf" else "1")
+    here = context(norm, {"linf": "1/20", "l2": "1", "l1": "4"}[norm])
     linear.model.passes.reset()
     result = Square(SquareParams(n_queries=400)).run(linear.model, linear.samples, here)
     assert linear.model.passes.forward == result.forwards.sum()
     assert linear.model.passes.backward == 0
-    ratio = (linear.linf if norm == "linf" else linear.l2) / here.threat_model.radius
+    ratio = linear.least(norm) / here.threat_model.radius
     found = broken(linear, result)
     assert found[ratio < 0.4].all()
     assert not found[ratio > 1.001].any()
@@ -82,7 +82,7 @@ def test_square_breaks_what_is_far_inside_the_ball_and_nothing_outside(linear: A
     assert result.zero_gradient is None
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("size", [(1, 28, 28), (3, 5, 9), (3, 2, 2), (1, 1, 1)])
 def test_square_takes_images_of_any_size(norm: str, size: tuple[int, int, int], context: Make) -> None:
     x = torch.rand(4, *size, generator=torch.Generator().manual_seed(0))

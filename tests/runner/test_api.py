@@ -409,7 +409,7 @@ WRONG: dict[str, tuple[type[BenchError], str, Callable[[Tensor, Tensor], dict[st
     "eps of 0": (SuiteError, "above 0", lambda x, y: {"threat_model": "linf:0"}),
     "eps in words": (SuiteError, "'eight'", lambda x, y: {"threat_model": "linf:eight"}),
     "several eps": (SuiteError, "several radii", lambda x, y: {"threat_model": {"norm": "linf", "eps": [0.1, 0.2]}}),
-    "L1": (SuiteError, "no threat model for l1 yet", lambda x, y: {"threat_model": "l1:10"}),
+    "L0": (SuiteError, "no threat model for l0 yet", lambda x, y: {"threat_model": "l0:10"}),
     "no norm": (SuiteError, "linf", lambda x, y: {"threat_model": "l7:1"}),
     "no attack": (SuiteError, "at least 1", lambda x, y: {"attacks": []}),
     "unknown attack": (SuiteError, "did you mean fgsm", lambda x, y: {"attacks": ["fgms"]}),

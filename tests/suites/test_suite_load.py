@@ -261,7 +261,7 @@ def test_all_mistakes_are_reported_at_once_with_unknown_names_and_parameters(wri
         """\
 name: demo
 dataset: {name: cifra10, samples: 0}
-threat_models: [{norm: linf, eps: 8}, {norm: l1, eps: 2}, {norm: linf, eps: x}]
+threat_models: [{norm: linf, eps: 8}, {norm: l0, eps: 2}, {norm: linf, eps: x}]
 models:
   - {source: checkpoint, weights: a.pt}
   - zooo:small

@@ -147,7 +147,7 @@ def test_a_good_suite_has_no_errors(sections: dict[str, object]) -> None:
         {"attacks": [{"name": "pgd", "backend": "other"}]},
         {"attacks": [{"name": "pgd", "args": {"stepz": 3}}]},
         {"attacks": [{"name": "ensemble", "stages": ["c"]}]},
-        {"threat_models": [{"norm": "l1", "eps": 1}]},
+        {"threat_models": [{"norm": "l0", "eps": 1}]},
         {"threat_models": [{"norm": "linf", "eps": 0}]},
         {"threat_models": [{"norm": "linf", "eps": "x"}]},
         {"threat_models": ["linf"]},

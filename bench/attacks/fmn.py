@@ -22,6 +22,10 @@ from bench.attacks.search_attack import Look
 from bench.threat_models.l1 import shrunk
 
 
+SHORT = 0.999
+"""A point nearer than this share of its radius was kept there by the bounds."""
+
+
 class Ball(NamedTuple):
     """What FMN needs to know about a norm.
 
@@ -97,9 +101,10 @@ class FMN(MinimumNormAttack):
         short = seen.margin.abs() + 2 * SURE * seen.logits.abs().amax(1).clamp_min(1.0)
         boundary = distance + short / lengths(seen.gradient, ball.dual).clamp_min(1e-30)
         wider = eps * (1 + gamma)
-        # Black and white pixels keep the point short of the radius, and a linearised distance from there never grows:
-        # until a success is known, the radius widens at every step even so (the paper's doesn't).
-        unknown = torch.where(torch.isinf(eps), boundary, torch.maximum(boundary, wider))
+        # Black and white pixels keep a point short of the radius, and a linearised distance from there never grows: where
+        # they do, the radius widens until a success is known (the paper's doesn't).
+        short_of_it = torch.isfinite(eps) & (distance < SHORT * eps)
+        unknown = torch.where(short_of_it, torch.maximum(boundary, wider), boundary)
         outside = torch.where(torch.isinf(best), unknown, wider)
         new = torch.where(adversarial, torch.minimum(eps * (1 - gamma), best), outside)
         return torch.minimum(new, batch.state["farthest"])

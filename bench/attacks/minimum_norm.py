@@ -129,7 +129,9 @@ def _shorten(
     rows = (distance > (context.threat_model.radius if context.search == "first_success" else 0.0)).nonzero().flatten()
     if not len(rows):
         return
-    line = _Line(attack, result.x_adv[rows])  # in float32: it knows samples by their place, which a second search changes
+    line = _Line(
+        attack, result.x_adv[rows]
+    )  # in float32: it knows samples by their place, which a second search changes
     found = line.run(model, samples.take(rows), replace(context.exact(), report=lambda finished, robust: None))
     now = context.threat_model.distance(found.x_adv, samples.x[rows])
     shorter = (now > 0) & (now < distance[rows])

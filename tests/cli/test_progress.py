@@ -77,7 +77,7 @@ def test_a_live_line_in_a_terminal(suite: Write) -> None:
 
 
 def test_ctrl_c_in_a_terminal(suite: Write) -> None:
-    path = suite(samples=400, attacks="{name: pgd, steps: 40}")
+    path = suite(samples=400, attacks="{name: pgd, steps: 40, search: strongest}")
     terminal = Terminal("run", str(path), "--results", str(path.parent / "results"), "--device", "cpu", "--offline")
     until = time.monotonic() + 200
     while not list(path.parent.glob("results/*/*/samples/*/*.parquet")):

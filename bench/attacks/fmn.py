@@ -21,7 +21,6 @@ from bench.attacks.parameters import FMNParams
 from bench.attacks.search_attack import Look
 from bench.threat_models.l1 import shrunk
 
-
 SHORT = 0.999
 """A point nearer than this share of its radius was kept there by the bounds."""
 

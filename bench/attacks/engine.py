@@ -19,6 +19,7 @@ from bench.attacks.batch import Batch, Seen
 from bench.attacks.losses import margin
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
+from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
 from bench.errors import AttackError
 
@@ -46,7 +47,7 @@ def search(attack: SearchAttack, model: Target, samples: Samples, context: Attac
     result = state.run()
     if context.precision == "float32":
         return result
-    return _again(attack, model, samples, context, result, state.close())
+    return search_again(attack, model, samples, context, result, state.close())
 
 
 class _Search:
@@ -311,33 +312,6 @@ class _Search:
             for gradient in seen.gradients:
                 moves |= gradient[still].flatten(1).abs().amax(1) > 0
             self.moved[batch.place[still[moves]]] = True
-
-
-def _again(
-    attack: SearchAttack, model: Target, samples: Samples, context: AttackContext, result: AttackResult, close: Tensor
-) -> AttackResult:
-    """Searches the samples that came close once more, in float32, and takes what that finds where it is better."""
-    rows = close.nonzero().flatten()
-    if not len(rows):
-        return result
-    chosen = samples.take(rows)
-    found = attack.run(model, chosen, context.exact())
-    before = result.x_adv[rows]
-    was, now = (_misclassified(model, x_adv, chosen, context) for x_adv in (before, found.x_adv))
-    distance = context.threat_model.distance
-    better = now & (~was | (distance(found.x_adv, chosen.x) < distance(before, chosen.x)))
-    result.x_adv[rows[better]] = found.x_adv[better]
-    cpu = rows.cpu()
-    result.iterations[cpu] += found.iterations
-    result.forwards[cpu] += found.forwards + 2
-    result.backwards[cpu] += found.backwards
-    return result
-
-
-def _misclassified(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
-    pieces = zip(torch.split(x_adv, context.batch_size), torch.split(samples.y, context.batch_size), strict=True)
-    with torch.no_grad():
-        return torch.cat([margin(model(x), y) > 0 for x, y in pieces])
 
 
 def _even(count: int, most: int) -> int:

@@ -75,6 +75,25 @@ def _least_l1(x: Tensor, value: Tensor, weight: Tensor) -> float:
 
 
 @pytest.fixture
+def needs_steady_kernels() -> Callable[[CountedModel, Tensor], None]:
+    """Skips where this machine's kernels give a sample other bits in another row of the same batch shape."""
+
+    def look(model: CountedModel, x: Tensor) -> None:
+        order = torch.randperm(16, generator=torch.Generator().manual_seed(5))
+
+        def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
+            here = images.clone().requires_grad_()
+            logits = model(here)
+            return logits.detach(), torch.autograd.grad(logits.logsumexp(1).sum(), here)[0]
+
+        straight, shuffled = gradient(x[:16]), gradient(x[:16][order])
+        if not all(torch.equal(one[order], other) for one, other in zip(straight, shuffled, strict=True)):
+            pytest.skip("the kernels of this machine depend on the row of a batch")
+
+    return look
+
+
+@pytest.fixture
 def context() -> Callable[..., AttackContext]:
     """Makes an attack's context."""
 

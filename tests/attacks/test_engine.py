@@ -72,9 +72,14 @@ def parts(samples: Samples, count: int) -> list[Samples]:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
 @pytest.mark.parametrize("search", ["first_success", "strongest"])
 def test_with_a_pinned_batch_shards_give_the_same_bits(
-    images: tuple[CountedModel, Samples], context: Make, attack: SearchAttack, search: str
+    images: tuple[CountedModel, Samples],
+    context: Make,
+    attack: SearchAttack,
+    search: str,
+    needs_steady_kernels: Callable[[CountedModel, Tensor], None],
 ) -> None:
     model, samples = images
+    needs_steady_kernels(model, samples.x)
     here = replace(context("linf", "1/60", search=search, batch_size=16), pinned=True)
     whole = attack.run(model, samples, here)
     cut = [attack.run(model, part, here) for part in parts(samples, 3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ def test_a_success_inside_eps_ends_the_search(linear: Any, context: Make, name: 
     assert float(early.forwards.mean()) < 0.8 * float(full.forwards.mean())
 
 
+FEW_OF_64 = 4
+
+
 @pytest.mark.parametrize(("name", "norm"), ATTACKS)
 @pytest.mark.parametrize("search", ["first_success", "strongest"])
 def test_batch_size_and_order_change_nothing(linear: Any, context: Make, name: str, norm: str, search: str) -> None:
@@ -96,13 +100,14 @@ def test_batch_size_and_order_change_nothing(linear: Any, context: Make, name: s
     clean, distance = linear.samples.x, context(norm, eps).threat_model.distance
 
     def same(one: Tensor, other: Tensor, x: Tensor) -> bool:
-        if norm == "l1":  # many points are as near as the nearest: a rounding error chooses among them
-            return torch.allclose(distance(one, x), distance(other, x), atol=1e-4)
+        if norm == "l1":  # steps change few pixels: a rounding error chooses which, and a few samples go another way
+            differ = (distance(one, x) - distance(other, x)).abs() > 1e-4
+            return int(differ.sum()) <= FEW_OF_64
         return torch.allclose(one, other, atol=1e-5)
 
     for other in results[1:]:
         assert same(results[0].x_adv, other.x_adv, clean)
-        assert int((results[0].backwards != other.backwards).sum()) <= (1 if norm == "l1" else 0)
+        assert int((results[0].backwards != other.backwards).sum()) <= (FEW_OF_64 if norm == "l1" else 0)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     linear.samples = linear.samples.take(order)
     shuffled = run(linear, context(norm, eps, search=search), name, **args)
@@ -251,3 +256,18 @@ def test_distances_are_no_larger_than_foolboxs(
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
     reference = getattr(foolbox.attacks, theirs)(**args).run(wrapped, samples.x.clone(), samples.y)
     assert 0 < ours <= 1.01 * _median(model, samples, reference, here)
+
+
+@pytest.mark.parametrize("search", ["first_success", "strongest"])
+def test_a_pinned_batch_leaves_l1_nothing_to_chance(
+    linear: Any, context: Make, search: str, needs_steady_kernels: Callable[[CountedModel, Tensor], None]
+) -> None:
+    """With the batch shape fixed, even the attack that a rounding error turns aside goes the same way."""
+    needs_steady_kernels(linear.model, linear.samples.x)
+    here = replace(context("l1", "3/4", search=search, batch_size=16), pinned=True)
+    attack = attacks.build(AttackSpec(name="fmn", args=FEW.get("fmn", {})), "l1")
+    whole = attack.run(linear.model, linear.samples, here)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    shuffled = attack.run(linear.model, linear.samples.take(order), here)
+    assert torch.equal(whole.x_adv[order], shuffled.x_adv)
+    assert torch.equal(whole.backwards[order], shuffled.backwards)

@@ -33,6 +33,7 @@ from bench.suites.spec import AttackSpec
 if TYPE_CHECKING:
     from bench.attacks.base import Attack
 
+_OURS = {"kind": "white-box", "backend": "bench", "backends": ("bench",)}
 _AUTOATTACK = (
     "Croce & Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free "
     "Attacks, arXiv:2003.01690"
@@ -78,7 +79,7 @@ TABLE: dict[str, Entry] = {
         BIMParams,
         ("linf", "l2"),
         "Kurakin et al. 2017, Adversarial Examples in the Physical World, arXiv:1607.02533",
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+        _OURS,
     ),
     "mi_fgsm": Entry(
         "bench.attacks.mi_fgsm:MIFGSM",
@@ -86,7 +87,7 @@ TABLE: dict[str, Entry] = {
         MIFGSMParams,
         ("linf", "l2"),
         "Dong et al. 2018, Boosting Adversarial Attacks with Momentum, arXiv:1710.06081",
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+        _OURS,
     ),
     "cw": Entry(
         "bench.attacks.cw:CW",
@@ -120,7 +121,7 @@ TABLE: dict[str, Entry] = {
         ("l2",),
         "Rony et al. 2019, Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and "
         "Defenses, arXiv:1811.09600",
-        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "minimum_norm": True},
     ),
     "fmn": Entry(
         "bench.attacks.fmn:FMN",
@@ -128,7 +129,7 @@ TABLE: dict[str, Entry] = {
         FMNParams,
         ("linf", "l2", "l1"),
         "Pintor et al. 2021, Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, arXiv:2102.12827",
-        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "minimum_norm": True},
     ),
     "deepfool": Entry(
         "bench.attacks.deepfool:DeepFool",
@@ -137,7 +138,7 @@ TABLE: dict[str, Entry] = {
         ("linf", "l2"),
         "Moosavi-Dezfooli et al. 2016, DeepFool: a simple and accurate method to fool deep neural networks, "
         "arXiv:1511.04599",
-        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "minimum_norm": True},
     ),
     "apgd": Entry(
         "bench.attacks.apgd:APGD",
@@ -145,7 +146,7 @@ TABLE: dict[str, Entry] = {
         APGDParams,
         ("linf", "l2", "l1"),
         _APGD,
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",), "parameter_norms": {"rho": ("linf", "l2")}},
+        {**_OURS, "parameter_norms": {"rho": ("linf", "l2")}},
     ),
     "apgd_targeted": Entry(
         "bench.attacks.apgd:TargetedAPGD",
@@ -153,7 +154,7 @@ TABLE: dict[str, Entry] = {
         TargetedAPGDParams,
         ("linf", "l2", "l1"),
         _APGD,
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",), "parameter_norms": {"rho": ("linf", "l2")}},
+        {**_OURS, "parameter_norms": {"rho": ("linf", "l2")}},
     ),
     "malt": Entry(
         "bench.attacks.malt:MALT",
@@ -161,7 +162,7 @@ TABLE: dict[str, Entry] = {
         MALTParams,
         ("linf", "l2"),
         "Melamed et al. 2024, MALT Powers Up Adversarial Attacks, arXiv:2407.02240",
-        {"kind": "white-box", "backend": "bench", "backends": ("bench",)},
+        _OURS,
     ),
     "fab": Entry(
         "bench.attacks.fab:FAB",
@@ -169,7 +170,7 @@ TABLE: dict[str, Entry] = {
         FABParams,
         ("linf", "l2", "l1"),
         _FAB,
-        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "minimum_norm": True},
     ),
     "fab_targeted": Entry(
         "bench.attacks.fab:TargetedFAB",
@@ -177,7 +178,7 @@ TABLE: dict[str, Entry] = {
         TargetedFABParams,
         ("linf", "l2", "l1"),
         _FAB,
-        {"kind": "white-box", "minimum_norm": True, "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "minimum_norm": True},
     ),
     "autoattack": Entry(
         "bench.attacks.autoattack:AutoAttack",
@@ -200,7 +201,7 @@ TABLE: dict[str, Entry] = {
         CascadeParams,
         ("linf", "l2"),
         "after Croce & Hein 2020, arXiv:2003.01690, and Melamed et al. 2024, arXiv:2407.02240",
-        {"kind": "ensemble", "backend": "bench", "backends": ("bench",)},
+        {**_OURS, "kind": "ensemble"},
     ),
     "square": Entry(
         "bench.attacks.square:Square",

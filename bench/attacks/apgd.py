@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.attacks.apgd_l1 import L1APGD, TargetedL1APGD
 from bench.attacks.base import Attack, AttackContext
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image, without_label
 from bench.attacks.losses import LOSSES, target_margin, targeted_dlr
 from bench.attacks.parameters import APGDParams, TargetedAPGDParams
 from bench.attacks.pgd import projected
@@ -99,7 +99,7 @@ class APGD(SearchAttack):
         state["last_loss"] = seen.loss
         better = (seen.loss > state["best_loss"]) | first
         if bool(better.any()):
-            take = _column(better.to(gradient.dtype), gradient)  # 0 or 1: lerp is many times faster on CPUs than where
+            take = per_image(better.to(gradient.dtype))  # 0 or 1: lerp is many times faster on CPUs than where
             state["best"] = torch.lerp(state["best"], batch.x_adv, take)
             state["gradient"] = torch.lerp(state["gradient"], gradient, take)
             state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
@@ -123,7 +123,7 @@ class APGD(SearchAttack):
         state["checked_loss"] = torch.where(here, state["best_loss"], state["checked_loss"])
         state["rises"] = torch.where(here, 0.0, state["rises"])
         state["size"] = torch.where(halve, state["size"] / 2, state["size"])
-        mask = _column(halve, gradient)
+        mask = per_image(halve)
         return torch.where(mask, state["best"], batch.x_adv), torch.where(mask, state["gradient"], gradient)
 
 
@@ -154,22 +154,17 @@ def targets(batch: Batch, number: Tensor) -> Tensor:
     """The class of the ``number``-th largest clean logit among all but the label's, from 0, shape (B,)."""
     if batch.ranking is None:
         raise ValueError("targets need the ranking of the classes: set chooses_targets")
-    others = batch.ranking[batch.ranking != batch.y[:, None]].view(len(batch), -1)
-    return others.gather(1, number[:, None]).squeeze(1)
+    return without_label(batch.ranking, batch.y).gather(1, number[:, None]).squeeze(1)
 
 
 def _moved(batch: Batch, x_adv: Tensor, gradient: Tensor, first: Tensor, context: AttackContext) -> Tensor:
     """A projected gradient step, mixed with the last move, projected again."""
-    move = context.threat_model.ascend(gradient).mul_(_column(batch.state["size"], gradient))
+    move = context.threat_model.ascend(gradient).mul_(per_image(batch.state["size"]))
     there = projected(move.add_(x_adv), batch, context)
     if bool(first.all()):
         return there
     mixed = there * MOMENTUM
     mixed.add_(x_adv, alpha=2 * (1 - MOMENTUM)).sub_(batch.state["old"], alpha=1 - MOMENTUM)
     if bool(first.any()):
-        mixed = torch.where(_column(first, mixed), there, mixed)
+        mixed = torch.where(per_image(first), there, mixed)
     return projected(mixed, batch, context)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image, without_label
+from bench.attacks.checked import logits_of
 from bench.attacks.losses import LOSSES, margin, target_margin, targeted_dlr
 from bench.attacks.parameters import APGDParams, TargetedAPGDParams
 from bench.attacks.search_attack import Look, SearchAttack
@@ -79,7 +80,7 @@ class L1APGD(Attack):
             chosen = samples.take(alive)
             target = chosen.y if targets is None else targets[alive, number // self.params.restarts]
             found = self._one_run(model, chosen, target, number, _quiet(context, broken))
-            logits = _logits(model, found.x_adv, context)
+            logits = logits_of(model, found.x_adv, context.batch_size)
             now = margin(logits, chosen.y) > 0
             outcome.add(found, alive, now, broken[alive], self.score(logits, chosen.y), context.search)
             broken[alive] |= now
@@ -135,8 +136,8 @@ class TargetedL1APGD(L1APGD):
 
     def targets(self, model: Target, samples: Samples, context: AttackContext) -> Tensor:
         """All classes but the label by falling clean logit, shape (N, K - 1)."""
-        ranking = _logits(model, samples.x, context).argsort(dim=1, descending=True)
-        return ranking[ranking != samples.y[:, None]].view(len(samples), -1)
+        ranking = logits_of(model, samples.x, context.batch_size).argsort(dim=1, descending=True)
+        return without_label(ranking, samples.y)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """Those of the runs, and one forward pass for the targets."""
@@ -211,12 +212,12 @@ class _Phase(SearchAttack):
         """Keeps the best point, adapts sparsity and size at checkpoints, and moves on."""
         state = batch.state
         better = (seen.loss > state["best_loss"]) | (batch.iteration == 0)
-        mask = _column(better, batch.x)
+        mask = per_image(better)
         state["best"] = torch.where(mask, batch.x_adv, state["best"])
         state["gradient"] = torch.where(mask, seen.gradient, state["gradient"])
         state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
         x_adv, gradient = self._check(batch, seen.gradient, context.threat_model.radius)
-        move = sparse_sign(gradient, state["density"]).mul_(_column(state["size"], gradient))
+        move = sparse_sign(gradient, state["density"]).mul_(per_image(state["size"]))
         batch.x_adv = context.threat_model.project(move.add_(x_adv), batch.x)
 
     def _check(self, batch: Batch, gradient: Tensor, radius: float) -> tuple[Tensor, Tensor]:
@@ -231,7 +232,7 @@ class _Phase(SearchAttack):
         state["size"] = torch.where(here, size, state["size"])
         state["density"] = torch.where(here, changed / SHRINK, state["density"])
         state["changed"] = torch.where(here, changed, state["changed"])
-        mask = _column(sparser, gradient)
+        mask = per_image(sparser)
         return torch.where(mask, state["best"], batch.x_adv), torch.where(mask, state["gradient"], gradient)
 
 
@@ -284,16 +285,7 @@ def _changed(x_adv: Tensor, x: Tensor) -> Tensor:
     return (x_adv != x).flatten(1).sum(1).to(x.dtype)
 
 
-def _logits(model: Target, x: Tensor, context: AttackContext) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([model(part) for part in torch.split(x, context.batch_size)])
-
-
 def _quiet(context: AttackContext, broken: Tensor) -> AttackContext:
     """A phase doesn't know what the runs have finished, but whoever listens may stop it."""
     done, robust = int(broken.sum()), int((~broken).sum())
     return replace(context, report=lambda finished, left: context.report(done, robust))
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

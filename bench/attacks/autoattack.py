@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from bench.attacks.apgd import APGD, TargetedAPGD
 from bench.attacks.apgd_l1 import L1APGD, TargetedL1APGD
 from bench.attacks.base import Attack
-from bench.attacks.ensemble import Ensemble
+from bench.attacks.ensemble import STAGES, Ensemble
 from bench.attacks.fab import FAB, TargetedFAB
 from bench.attacks.parameters import (
     APGDParams,
@@ -23,11 +23,6 @@ from bench.attacks.parameters import (
 )
 from bench.attacks.square import Square
 
-STAGES = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce", "apgd-dlr"),
-}
 RAND_EOT = 20
 PLUS_RESTARTS = 5
 L1_RESTARTS = 5

@@ -132,6 +132,24 @@ class Seen:
         )
 
 
+def per_image(values: Tensor) -> Tensor:
+    """One number for each image, shape (B,), as (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def without_label(classes: Tensor, y: Tensor) -> Tensor:
+    """Every row of classes but its label, in the same order.
+
+    Args:
+        classes: a permutation of all classes for each sample, shape (B, K).
+        y: labels, shape (B,).
+
+    Returns:
+        Shape (B, K - 1).
+    """
+    return classes[classes != y[:, None]].view(len(y), -1)
+
+
 def _mean(values: Sequence[Tensor]) -> Tensor:
     """Of large tensors, without a copy of them all."""
     total = values[0].clone()

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image
 from bench.attacks.losses import margin
-from bench.attacks.minimum_norm import MinimumNormAttack, leave, per_image
+from bench.attacks.minimum_norm import MinimumNormAttack, leave
 from bench.attacks.parameters import CWParams
 from bench.attacks.search_attack import Look
 

@@ -1,9 +1,8 @@
 """The cascade: an ensemble that asks the same questions as AutoAttack in fewer passes.
 
-Its stages are those that find what AutoAttack's find, each at the smallest budget that did so wherever both were compared
-(docs/performance.md): APGD on the margin, MALT's targeted APGD, targeted FAB, and Square as the check that needs no
-gradient. Built from Croce & Hein 2020 (arXiv:2003.01690), Melamed et al. 2024 (arXiv:2407.02240) and Andriushchenko et al.
-2020 (arXiv:1912.00049).
+APGD on the margin, MALT's targeted APGD, targeted FAB, and Square as the check that needs no gradient. The budgets were
+chosen first; docs/performance.md has the verdicts of both, image by image. Built from Croce & Hein 2020
+(arXiv:2003.01690), Melamed et al. 2024 (arXiv:2407.02240) and Andriushchenko et al. 2020 (arXiv:1912.00049).
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image
 from bench.attacks.losses import LOSSES
-from bench.attacks.minimum_norm import MinimumNormAttack, farthest, lengths, per_image
+from bench.attacks.minimum_norm import MinimumNormAttack, farthest, lengths
 from bench.attacks.parameters import DDNParams
 from bench.attacks.search_attack import Look
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen
-from bench.attacks.minimum_norm import MinimumNormAttack, leave, lengths, line_passes, per_image
+from bench.attacks.batch import Batch, Seen, per_image, without_label
+from bench.attacks.minimum_norm import MinimumNormAttack, leave, lengths, line_passes
 from bench.attacks.parameters import DeepFoolParams
 from bench.attacks.search_attack import Look
 
@@ -43,8 +43,7 @@ class DeepFool(MinimumNormAttack):
     def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
         """The clean image, and the classes of largest logits beside the label's."""
         assert batch.ranking is not None  # the engine ranks for attacks that choose targets
-        others = batch.ranking[batch.ranking != batch.y[:, None]].view(len(batch), -1)
-        batch.state["rivals"] = others[:, : self.params.candidates - 1]
+        batch.state["rivals"] = without_label(batch.ranking, batch.y)[:, : self.params.candidates - 1]
         batch.state["r"] = torch.zeros_like(batch.x)
         batch.x_adv = batch.x.clone()
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen
+from bench.attacks.checked import sound
 from bench.attacks.losses import margin
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
-from bench.errors import AttackError
 
 T = TypeVar("T")
 
@@ -161,7 +161,7 @@ class _Search:
         return Seen.joined([self._pass(batch.take(part), gradients) for part in rows])
 
     def _pass(self, batch: Batch, gradients: bool) -> Seen:
-        x = batch.x_adv.detach().requires_grad_(gradients)
+        x = sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
         seen = []
         for _ in range(self.attack.eot_iter):
             with torch.set_grad_enabled(gradients):
@@ -176,7 +176,9 @@ class _Search:
                 if gradients
                 else ()
             )
-            values = _finite(logits.detach())
+            values = sound(logits.detach(), "the model gave logits")
+            for gradient in found:
+                sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
         return Seen.mean(seen)
 
@@ -196,7 +198,8 @@ class _Search:
 
     def _plain(self, x: Tensor, model: Callable[[Tensor], Tensor]) -> Tensor:
         with torch.no_grad():
-            return _finite(torch.cat([model(part) for part in torch.split(x, self.piece)]))
+            found = torch.cat([model(part) for part in torch.split(sound(x, "the attack made points"), self.piece)])
+        return sound(found, "the model gave logits")
 
     def _patiently(self, call: Callable[[], T], count: int) -> T:
         """Tries again with pieces of half the size where memory runs out."""
@@ -317,9 +320,3 @@ class _Search:
 def _even(count: int, most: int) -> int:
     """A batch size of at most ``most`` that leaves no small rest: 276 samples go as 3 x 92, not as 128, 128 and 20."""
     return -(-count // -(-count // most)) if count > most else most
-
-
-def _finite(logits: Tensor) -> Tensor:
-    if not torch.isfinite(logits).all():
-        raise AttackError("the model gave logits that aren't finite on a point of the attack")
-    return logits

@@ -10,9 +10,16 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
+from bench.attacks.checked import succeeded
 from bench.store.parts import StageCost
 from bench.store.records import Flag
 
+STAGES = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
+}
+"""Of AutoAttack's versions (Croce & Hein 2020, arXiv:2003.01690)."""
 SQUARE_TOLERANCE = 0.002
 """AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
 
@@ -32,7 +39,7 @@ class Ensemble(Attack):
         the later ones look for successes where it found none.
         """
         result = AttackResult.untouched(samples)
-        result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
+        result.zero_gradient = torch.ones(len(samples), dtype=torch.bool)
         alive = torch.arange(len(samples), device=samples.x.device)
         costs: list[StageCost] = []
         for name, attack in self.stages:
@@ -40,7 +47,7 @@ class Ensemble(Attack):
                 break
             started, chosen = time.perf_counter(), samples.take(alive)
             found = attack.run(model, chosen, _stage_context(context, name, len(samples), len(alive), first=not costs))
-            broken = _adversarial(model, found.x_adv, chosen, context)
+            broken = succeeded(model, found.x_adv, chosen, context, minimum_norm=attack.minimum_norm)
             _take(result, found, alive, broken, name, everything=not costs and context.search == "strongest")
             costs.append(
                 StageCost(
@@ -83,14 +90,7 @@ def _take(
     for place in alive[broken].tolist():
         result.stage[place] = name
     if result.zero_gradient is not None and found.zero_gradient is not None:
-        result.zero_gradient[places] = found.zero_gradient
-
-
-def _adversarial(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
-    """Which points are inside the threat model and misclassified, shape (N,)."""
-    with torch.no_grad():
-        logits = torch.cat([model(part) for part in torch.split(x_adv, context.batch_size)])
-    return (logits.argmax(1) != samples.y) & context.threat_model.contains(x_adv, samples.x)
+        result.zero_gradient[places] &= found.zero_gradient
 
 
 def square_flags(stages: list[StageCost], count: int) -> tuple[Flag, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.attacks.apgd import targets
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image, without_label
 from bench.attacks.hyperplane import to_hyperplane
 from bench.attacks.losses import target_margin
 from bench.attacks.parameters import FABParams, TargetedFABParams
@@ -51,7 +51,8 @@ class FAB(SearchAttack):
 
     def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """Every other class's logit minus the label's."""
-        others = targets_of(logits.shape[1], batch.y)
+        classes = torch.arange(logits.shape[1], device=logits.device).expand_as(logits)
+        others = without_label(classes, batch.y)
         return tuple(target_margin(logits, batch.y, others[:, number]) for number in range(others.shape[1]))
 
     def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
@@ -63,7 +64,7 @@ class FAB(SearchAttack):
             shape = batch.x.shape[1:]
             deltas = [context.threat_model.random_direction(shape, one) for one in generators(batch, ids, context)]
             moved = (batch.x + 0.5 * torch.stack(deltas).to(batch.x)).clamp(*context.threat_model.bounds)
-            batch.x_adv = torch.where(_column(later, moved), moved, batch.x)
+            batch.x_adv = torch.where(per_image(later), moved, batch.x)
 
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """Projects the point and the clean image onto the linearised boundary, mixes both, and looks there."""
@@ -79,7 +80,7 @@ class FAB(SearchAttack):
         there = torch.lerp(x_adv.add(to_x_adv, alpha=eta), x.add(to_x, alpha=eta), alpha).clamp_(*bounds)
         there = there.view_as(batch.x)
         broken = look(there).margin > 0
-        batch.x_adv = torch.lerp(batch.x, there, _column(torch.where(broken, self.params.beta, 1.0), there))
+        batch.x_adv = torch.lerp(batch.x, there, per_image(torch.where(broken, self.params.beta, 1.0)))
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """Two forward passes and K - 1 backward passes for each iteration."""
@@ -117,12 +118,6 @@ class TargetedFAB(FAB):
         return 2 * (forwards - ranking) + ranking, backwards
 
 
-def targets_of(num_classes: int, y: Tensor) -> Tensor:
-    """All classes but the label, shape (B, K - 1)."""
-    classes = torch.arange(num_classes, device=y.device).expand(len(y), num_classes)
-    return classes[classes != y[:, None]].view(len(y), -1)
-
-
 def nearest(seen: Seen, norm: str) -> tuple[Tensor, Tensor]:
     """The linearised boundary that is nearest in the norm: its values, shape (B,), and its normals, shape (B, D)."""
     gradients = [gradient.flatten(1) for gradient in seen.gradients]
@@ -140,7 +135,3 @@ def _length(delta: Tensor, norm: str) -> Tensor:
         return delta.abs().amax(1)  # many times faster on CPUs than the norm of order infinity
     length: Tensor = torch.linalg.vector_norm(delta, ord=ORDER[norm], dim=1)
     return length
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image
 from bench.attacks.ddn import cosine
 from bench.attacks.losses import margin
-from bench.attacks.minimum_norm import SURE, MinimumNormAttack, farthest, lengths, per_image
+from bench.attacks.minimum_norm import SURE, MinimumNormAttack, farthest, lengths
 from bench.attacks.parameters import FMNParams
 from bench.attacks.search_attack import Look
 from bench.threat_models.l1 import shrunk

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.apgd import TargetedAPGD
+from bench.attacks.batch import without_label
 from bench.attacks.losses import target_margin
 from bench.attacks.parameters import MALTParams
 
@@ -30,7 +31,7 @@ class MALT(TargetedAPGD):
         with torch.enable_grad():
             logits = model(x)
         order = logits.detach().argsort(dim=1, descending=True)
-        others = order[order != y[:, None]].view(len(y), -1)
+        others = without_label(order, y)
         candidates = others[:, : self.params.candidates]
         scores = []
         for number in range(candidates.shape[1]):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, per_image
 from bench.attacks.losses import margin
 from bench.attacks.search_attack import Look, SearchAttack
 
@@ -105,11 +105,6 @@ def lengths(delta: Tensor, order: float) -> Tensor:
     return length
 
 
-def per_image(values: Tensor) -> Tensor:
-    """One number for each image, shape (B,), as (B, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
-
-
 def farthest(batch: Batch, context: AttackContext) -> Tensor:
     """The distance of each clean image from the farthest corner of the bounds, shape (B,)."""
     low, high = context.threat_model.bounds
@@ -129,9 +124,8 @@ def _shorten(
     rows = (distance > (context.threat_model.radius if context.search == "first_success" else 0.0)).nonzero().flatten()
     if not len(rows):
         return
-    line = _Line(
-        attack, result.x_adv[rows]
-    )  # in float32: it knows samples by their place, which a second search changes
+    line = _Line(attack, result.x_adv[rows])
+    # In float32: the line knows samples by their place, which a second search would change.
     found = line.run(model, samples.take(rows), replace(context.exact(), report=lambda finished, robust: None))
     now = context.threat_model.distance(found.x_adv, samples.x[rows])
     shorter = (now > 0) & (now < distance[rows])

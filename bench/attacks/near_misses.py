@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
+from bench.attacks.checked import logits_of
 from bench.attacks.losses import margin
 from bench.attacks.search_attack import SearchAttack
 
@@ -29,7 +29,8 @@ def search_again(
     chosen = samples.take(rows)
     found = attack.run(model, chosen, context.exact())
     before = result.x_adv[rows]
-    was, now = (_misclassified(model, x_adv, chosen, context) for x_adv in (before, found.x_adv))
+    logits = (logits_of(model, x_adv, context.batch_size) for x_adv in (before, found.x_adv))
+    was, now = (margin(values, chosen.y) > 0 for values in logits)
     distance = context.threat_model.distance
     better = now & (~was | (distance(found.x_adv, chosen.x) < distance(before, chosen.x)))
     result.x_adv[rows[better]] = found.x_adv[better]
@@ -38,9 +39,3 @@ def search_again(
     result.forwards[cpu] += found.forwards + 2
     result.backwards[cpu] += found.backwards
     return result
-
-
-def _misclassified(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
-    pieces = zip(torch.split(x_adv, context.batch_size), torch.split(samples.y, context.batch_size), strict=True)
-    with torch.no_grad():
-        return torch.cat([margin(model(x), y) > 0 for x, y in pieces])

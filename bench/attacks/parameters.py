@@ -54,31 +54,30 @@ class MIFGSMParams(AttackParams):
     mu: float = Field(1.0, ge=0, description="decay of the momentum; 0 for none")
 
 
-class APGDParams(AttackParams):
+class _AutoPGDParams(AttackParams):
+    """What both forms of Auto-PGD take."""
+
+    steps: int = Field(100, ge=1, description="gradient steps of each run (the paper's N_iter)")
+    restarts: int = Field(1, ge=1, description="independent starts, of each target where there are targets")
+    rho: float = Field(
+        0.75, gt=0, le=1, description="share of rising steps below which the step size is halved (not under L1)"
+    )
+    eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
+
+
+class APGDParams(_AutoPGDParams):
     """Parameters of Auto-PGD."""
 
-    steps: int = Field(100, ge=1, description="gradient steps of each restart (the paper's N_iter)")
-    restarts: int = Field(1, ge=1, description="independent starts")
     loss: Literal["ce", "dlr", "margin"] = Field(
         "ce", description="cross-entropy, difference of logits ratio, or the margin of the logits"
     )
-    rho: float = Field(
-        0.75, gt=0, le=1, description="share of rising steps below which the step size is halved (not under L1)"
-    )
-    eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
 
 
-class TargetedAPGDParams(AttackParams):
+class TargetedAPGDParams(_AutoPGDParams):
     """Parameters of targeted Auto-PGD."""
 
-    steps: int = Field(100, ge=1, description="gradient steps for each target and restart (the paper's N_iter)")
-    restarts: int = Field(1, ge=1, description="independent starts for each target")
     n_target_classes: int = Field(9, ge=1, description="targets: the classes of largest clean logits after the label's")
     loss: Literal["dlr", "margin"] = Field("dlr", description="targeted difference of logits ratio, or its numerator")
-    rho: float = Field(
-        0.75, gt=0, le=1, description="share of rising steps below which the step size is halved (not under L1)"
-    )
-    eot_iter: int = Field(1, ge=1, description="gradients averaged at every point, for random models")
 
 
 class MALTParams(TargetedAPGDParams):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bench import metrics
 from bench.errors import StoreError
+from bench.runner.cell_flags import cell_flags
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
-from bench.runner.weak_adversary import weak_adversary
 from bench.store.parts import ShardReport
-from bench.store.records import SMALLER_EPS, CellResult, Cost, Flag, StageResult, Status
+from bench.store.records import SMALLER_EPS, CellResult, Cost, StageResult, Status
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FAR = 0.001
-"""A clean accuracy this improbable under the declared one is flagged."""
 
 
 def finished(
@@ -42,9 +39,6 @@ def finished(
     if planned.cell.search != "strongest":  # what stopped early leaves no minimal distance to take a median of
         wanted = wanted.assign(minimal_distance=math.nan)
     estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
-    flags = dict.fromkeys(flag for report in reports for flag in report.flags)
-    extra = [*_declared_accuracy(planned, wanted), *weak_adversary(plan.suite, planned.cell), *_zero_gradients(reports)]
-    extra += _not_found(wanted)
     return _record(
         plan,
         planned,
@@ -54,7 +48,7 @@ def finished(
         metrics=estimates,
         stages=_stages(wanted, reports),
         cost=_cost(reports, reused=int((wanted["stage"] == SMALLER_EPS).sum())),
-        flags=(*flags, *extra),
+        flags=cell_flags(plan.suite, planned.cell, wanted, reports),
     )
 
 
@@ -134,53 +128,3 @@ def _stages(rows: pd.DataFrame, reports: list[ShardReport]) -> tuple[StageResult
             )
         )
     return tuple(results)
-
-
-def _zero_gradients(reports: list[ShardReport]) -> list[Flag]:
-    """Samples that a gradient attack could not move, because every gradient was exactly zero.
-
-    Where that is all that is left, the attack attacked nothing, and its number says nothing.
-    """
-    stuck, unbroken = sum(report.zero_gradient for report in reports), sum(report.unbroken for report in reports)
-    if not stuck:
-        return []
-    text = (
-        f"{stuck} of {unbroken} unbroken samples have a zero gradient at every point of the attack, which never moved: "
-        "masked gradients, not robustness"
-    )
-    source = "Carlini et al. 2019, arXiv:1902.06705; Athalye et al. 2018, arXiv:1802.00420"
-    severity: Literal["warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
-    return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
-
-
-def _not_found(rows: pd.DataFrame) -> list[Flag]:
-    """Samples that a minimum-norm attack with its whole budget didn't break at any distance.
-
-    There are images of other classes at some distance: what wasn't found is the attack's failure, not robustness.
-    """
-    lost = int((rows["clean_correct"] & (rows["minimal_distance"] == math.inf)).sum())
-    if not lost:
-        return []
-    text = (
-        f"the attack broke {lost} of {int(rows['clean_correct'].sum())} clean-correct samples at no distance at all: it "
-        "failed there, which is no robustness"
-    )
-    return [
-        Flag(rule="no-distance-found", severity="warning", message=text, source="Carlini et al. 2019, arXiv:1902.06705")
-    ]
-
-
-def _declared_accuracy(planned: PlannedCell, rows: pd.DataFrame) -> list[Flag]:
-    """A clean accuracy far from what the suite declares for the bare model."""
-    declared = planned.cell.model.clean_accuracy
-    if declared is None or planned.cell.defense.name != "none":
-        return []
-    from scipy.stats import binomtest  # slow to import
-
-    correct, n = int(rows["clean_correct"].sum()), len(rows)
-    if float(binomtest(correct, n, declared / 100).pvalue) >= FAR:
-        return []
-    text = f"clean accuracy {100 * correct / n:.1f} % is far from the declared {declared:g} %: other weights or preprocessing?"
-    return [
-        Flag(rule="clean-accuracy", severity="warning", message=text, source="Carlini et al. 2019, arXiv:1902.06705")
-    ]

@@ -108,22 +108,32 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 found = _attacked(worker, target, attack, cell, Samples(x, y, ids), left, threat_model, report)
             verdict = carried.with_rest(found, judged)
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
-    flags = (*worker.flags(cell), *found.flags, *_no_gradient(cell, found))
-    shard_report = ShardReport(
-        samples=len(ids),
-        seconds=time.perf_counter() - started,
+    cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
+    return ShardOutcome(records, cost, _kept(shard, ids, records, verdict))
+
+
+def _report(
+    worker: Worker, cell: Cell, attack: Attack, found: AttackResult, records: list[SampleRecord], seconds: float
+) -> ShardReport:
+    return ShardReport(
+        samples=len(records),
+        seconds=seconds,
         peak_memory=peak_memory(worker.device),
         forwards=float(found.forwards.sum()),
         backwards=float(found.backwards.sum()),
         device=describe(worker.device),
         batch_size=worker.batch_size,
-        precision=search_precision(cell.precision, worker.device),
+        precision=_precision(worker, cell, attack),
         stages=found.stages,
-        flags=flags,
+        flags=(*worker.flags(cell), *found.flags, *_no_gradient(cell, found)),
         zero_gradient=_stuck(found, records),
         unbroken=sum(record.robust for record in records),
     )
-    return ShardOutcome(records, shard_report, _kept(shard, ids, records, verdict))
+
+
+def _precision(worker: Worker, cell: Cell, attack: Attack) -> str:
+    """Of the search: libraries know float32 only."""
+    return "float32" if attack.chunked else search_precision(cell.precision, worker.device)
 
 
 def _attacked(
@@ -139,7 +149,7 @@ def _attacked(
     """Runs the attack on the samples that are left; on all of them where its examples are meant to be reused."""
     chosen = torch.arange(len(samples)) if cell.search == "strongest" else left.nonzero().flatten()
     draws = Draws(cell.seed, cell.attack.name)
-    precision = search_precision(cell.precision, worker.device)
+    precision = _precision(worker, cell, attack)
     context = AttackContext(
         threat_model, draws, cell.search, worker.batch_size, report, precision=precision, pinned=worker.pinned
     )

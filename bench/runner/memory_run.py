@@ -17,13 +17,13 @@ from bench.attacks.draws import global_seed
 from bench.datasets.base import Dataset
 from bench.errors import ModelError, UnknownNameError
 from bench.models.wrapper import CountedModel
+from bench.runner.cell_flags import cell_flags, weak_adversary
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
-from bench.runner.weak_adversary import weak_adversary
 from bench.runner.worker import Worker
 from bench.stats import wilson
-from bench.store.parts import Examples
+from bench.store.parts import Examples, ShardReport
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
 from bench.suites.expand import expand, prerequisite_of
@@ -199,7 +199,7 @@ class _Evaluate:
         return Evaluation(table, samples, self.errors, tuple(self.flags), self.images)
 
     def _cell(self, number: int, cell: Cell) -> pd.DataFrame:
-        size, records, images = self.suite.run.shard_size, list[SampleRecord](), []
+        size, records, reports, images = self.suite.run.shard_size, list[SampleRecord](), list[ShardReport](), []
         examples = None
         if cell.role == "oblivious":
             examples = self.saved.get(self.cells.index(prerequisite_of(cell, self.cells)))
@@ -210,11 +210,11 @@ class _Evaluate:
             records += outcome.records
             if outcome.examples is not None:
                 images.append(outcome.examples.images)
-            self._note(cell, outcome.report.flags)
-        self._note(cell, weak_adversary(self.suite, cell))
+            reports.append(outcome.report)
+        rows = pd.DataFrame(records, columns=list(SampleRecord._fields))
+        self._note(cell, cell_flags(self.suite, cell, rows, reports))
         self.saved[number] = Examples(self.dataset.sample_ids, np.concatenate(images))
-        frame = pd.DataFrame(records, columns=list(SampleRecord._fields)).drop(columns=["cell", "sample_id"])
-        frame = frame.rename(columns={"position": "sample_index"})
+        frame = rows.drop(columns=["cell", "sample_id"]).rename(columns={"position": "sample_index"})
         frame.insert(0, "attack", _name(cell))
         frame.insert(1, "adversary", cell.adversary)
         frame["distance"] = frame[cell.threat_model.norm]

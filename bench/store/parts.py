@@ -53,7 +53,7 @@ class ShardReport(BaseModel):
     peak_memory: int | None = None
     """bytes, as in :class:`bench.store.records.Cost`"""
     precision: str = "float32"
-    """of our own attacks' passes; libraries work in float32 whatever it says"""
+    """of the search; verdicts are always float32"""
     stages: tuple[StageCost, ...] = ()
     flags: tuple[Flag, ...] = ()
     zero_gradient: int = 0

@@ -644,6 +644,23 @@ def test_models_whose_numbers_need_a_word_are_flagged(
     assert bench.evaluate(Linear(), x, y, "linf:0.1", ["fgsm"]).flags == ()
 
 
+class Rounds(Linear):
+    """Masks every gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.round())
+
+
+def test_masked_gradients_are_no_robustness(tiny: tuple[Linear, Tensor, Tensor]) -> None:
+    _, x, y = tiny
+    result = bench.evaluate(Rounds(), x.round(), y, "linf:0.1", ["pgd"])
+    assert result.table["status"].tolist() == ["invalid", "incomplete"]
+    assert result.table["flags"].tolist() == ["zero-gradient"] * 2
+    assert result.table["low"].isna().tolist() == [False, True]
+    far = bench.evaluate(Rounds(), x.round(), y, "l2:0.1", ["fmn"], search="strongest")
+    assert set(far.table["flags"][0].split(", ")) == {"zero-gradient", "no-distance-found"}
+
+
 def test_a_model_that_remembers_is_an_error(tiny: tuple[Linear, Tensor, Tensor]) -> None:
     _, x, y = tiny
     result = bench.evaluate(Remembers(), x, y, "linf:0.1", [{"name": "pgd", "steps": 10}])

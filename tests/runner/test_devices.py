@@ -69,6 +69,16 @@ def test_verdicts_in_bfloat16_are_those_of_float32(tmp_path: Path) -> None:
     assert (found["forwards"] > 0).any()
 
 
+def test_libraries_search_in_float32_whatever_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "library.yaml"
+    text = SUITE.format(precision="bfloat16").replace(
+        "models: [zoo:mnist_standard, zoo:mnist_pgd]", "models: [zoo:mnist_pgd]"
+    )
+    path.write_text(text.replace("{name: apgd, steps: 10}", "{name: square, backend: autoattack, n_queries: 5}"))
+    summary = run_suite(load_suite(path), RunSettings(tmp_path, device="cpu", places=Places(download=False)))
+    assert {one.attack.name: one.precision for one in summary.results} == {"pgd": "bfloat16", "square": "float32"}
+
+
 def test_a_pinned_batch_gives_the_same_rows_in_every_batch_size_that_is_pinned(tmp_path: Path) -> None:
     """Shards of 13 in batches of 16: with the shape pinned, rows don't know how full their batch was."""
     _, one = run(tmp_path, "float32", batch_size=16, pin_batch=True)

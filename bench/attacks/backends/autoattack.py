@@ -19,6 +19,8 @@ from torch import Tensor
 
 from bench.attacks.backends.chunk import counted
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
+from bench.attacks.checked import succeeded
+from bench.attacks.ensemble import STAGES, square_flags
 from bench.attacks.losses import cross_entropy
 from bench.attacks.parameters import AutoAttackParams, SquareParams
 from bench.errors import AttackError
@@ -26,15 +28,10 @@ from bench.store.parts import StageCost
 from bench.store.records import Flag
 
 NORMS = {"linf": "Linf", "l2": "L2"}
-STAGES = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-    "rand": ("apgd-ce", "apgd-dlr"),
-}
+MINIMUM_NORM = ("fab", "fab-t")
+"""Stages whose points may lie beyond eps."""
 TARGETED_DLR_CLASSES = 4
 """The targeted DLR loss divides by a difference of the third and fourth largest logits."""
-SQUARE_TOLERANCE = 0.002
-"""AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
 
 
 class _Loaded(NamedTuple):
@@ -100,7 +97,7 @@ class ReferenceAutoAttack(Attack):
         cpu = alive.cpu()
         result.forwards[cpu] += found.forwards
         result.backwards[cpu] += found.backwards
-        broken = _adversarial(model, found.x_adv, chosen, context)
+        broken = succeeded(model, found.x_adv, chosen, context, minimum_norm=stage in MINIMUM_NORM)
         places = alive[broken]
         result.x_adv[places] = found.x_adv[broken]
         for place in places.tolist():
@@ -125,8 +122,9 @@ class ReferenceAutoAttack(Attack):
         result.backwards += found.backwards
         with torch.no_grad():
             higher = cross_entropy(model(found.x_adv), samples.y) > cross_entropy(model(result.x_adv), samples.y)
-        was = _adversarial(model, result.x_adv, samples, context)
-        now = _adversarial(model, found.x_adv, samples, context)
+        was, now = (
+            succeeded(model, x_adv, samples, context, minimum_norm=False) for x_adv in (result.x_adv, found.x_adv)
+        )
         better = (now & ~was) | ((now == was) & higher)
         result.x_adv[better] = found.x_adv[better]
 
@@ -244,15 +242,6 @@ class ReferenceSquare(Attack):
         return float(self.params.n_queries * self.params.restarts), 0.0
 
 
-def _adversarial(model: Target, x_adv: Tensor, samples: Samples, context: AttackContext) -> Tensor:
-    """Which points are inside the threat model and misclassified, shape (N,)."""
-    with torch.no_grad():
-        logits = model(x_adv)
-    if not torch.isfinite(logits).all():
-        raise AttackError("autoattack: the model gave logits that aren't finite on an adversarial point")
-    return (logits.argmax(1) != samples.y) & context.threat_model.contains(x_adv, samples.x)
-
-
 def _device(model: Any) -> torch.device:  # Any: a module; the wrapper's class stands below
     parameter = next(iter(model.parameters()), None)
     return torch.device("cpu") if parameter is None else parameter.device
@@ -288,11 +277,4 @@ def _flags(log: list[str], stages: list[StageCost], n: int) -> tuple[Flag, ...]:
     source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
     messages = [message.split(" See ")[0] for message in dict.fromkeys(log)]
     flags = [Flag(rule="autoattack-check", severity="warning", message=text, source=source) for text in messages]
-    square = [index for index, stage in enumerate(stages) if stage.name == "square"]
-    if square and square[0] > 0 and stages[square[0]].broken > SQUARE_TOLERANCE * max(n, 1):
-        text = (
-            f"Square, which needs no gradient, broke {stages[square[0]].broken} samples that the white-box stages left: "
-            "the gradients may be masked"
-        )
-        flags.append(Flag(rule="autoattack-square", severity="warning", message=text, source=source))
-    return tuple(flags)
+    return (*flags, *square_flags(stages, n))

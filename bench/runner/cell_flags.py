@@ -1,0 +1,98 @@
+"""What a reader of a finished cell must know: the same words in the record of a run and in what is evaluated in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from bench.store.parts import ShardReport
+from bench.store.records import Flag
+from bench.suites.cells import Cell
+from bench.suites.spec import Suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAR = 0.001
+"""A clean accuracy this improbable under the declared one is flagged."""
+CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
+
+
+def cell_flags(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: Sequence[ShardReport]) -> tuple[Flag, ...]:
+    """All flags of a cell, each once.
+
+    Args:
+        suite: says who attacks.
+        cell: one of its cells.
+        rows: the samples' records, with the columns of :class:`bench.store.records.SampleRecord`.
+        reports: what its shards cost and flagged.
+    """
+    found = [flag for report in reports for flag in report.flags]
+    found += _declared_accuracy(cell, rows)
+    found += weak_adversary(suite, cell)
+    found += _zero_gradients(reports)
+    found += _not_found(cell, rows)
+    return tuple(dict.fromkeys(found))
+
+
+def weak_adversary(suite: Suite, cell: Cell) -> list[Flag]:
+    """Flags of a defended cell whose row lacks an adversary; none for the bare model."""
+    if cell.defense.name == "none":
+        return []
+    source = "Tramer et al. 2020, arXiv:2002.08347"
+    if "adaptive" not in suite.adversaries:
+        text = "only an oblivious adversary: nobody who knows the defense has attacked it"
+        return [Flag(rule="no-adaptive-attack", severity="warning", message=text, source=source)]
+    if suite.run.gradient_free_queries == 0:
+        text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"
+        return [Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source)]
+    return []
+
+
+def _zero_gradients(reports: Sequence[ShardReport]) -> list[Flag]:
+    """Samples that a gradient attack could not move, because every gradient was exactly zero.
+
+    Where that is all that is left, the attack attacked nothing, and its number says nothing.
+    """
+    stuck, unbroken = sum(report.zero_gradient for report in reports), sum(report.unbroken for report in reports)
+    if not stuck:
+        return []
+    text = (
+        f"{stuck} of {unbroken} unbroken samples have a zero gradient at every point of the attack, which never moved: "
+        "masked gradients, not robustness"
+    )
+    source = f"{CARLINI}; Athalye et al. 2018, arXiv:1802.00420"
+    severity: Literal["warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
+    return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
+
+
+def _not_found(cell: Cell, rows: pd.DataFrame) -> list[Flag]:
+    """Samples that a minimum-norm attack with its whole budget didn't break at any distance.
+
+    There are images of other classes at some distance: what wasn't found is the attack's failure, not robustness.
+    """
+    if cell.search != "strongest":  # what stopped early looked for no distance
+        return []
+    lost = int((rows["clean_correct"] & (rows["minimal_distance"] == math.inf)).sum())
+    if not lost:
+        return []
+    text = (
+        f"the attack broke {lost} of {int(rows['clean_correct'].sum())} clean-correct samples at no distance at all: it "
+        "failed there, which is no robustness"
+    )
+    return [Flag(rule="no-distance-found", severity="warning", message=text, source=CARLINI)]
+
+
+def _declared_accuracy(cell: Cell, rows: pd.DataFrame) -> list[Flag]:
+    """A clean accuracy far from what the suite declares for the bare model."""
+    declared = cell.model.clean_accuracy
+    if declared is None or cell.defense.name != "none":
+        return []
+    from scipy.stats import binomtest  # slow to import
+
+    correct, n = int(rows["clean_correct"].sum()), len(rows)
+    if float(binomtest(correct, n, declared / 100).pvalue) >= FAR:
+        return []
+    text = f"clean accuracy {100 * correct / n:.1f} % is far from the declared {declared:g} %: other weights or preprocessing?"
+    return [Flag(rule="clean-accuracy", severity="warning", message=text, source=CARLINI)]

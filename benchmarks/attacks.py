@@ -1,6 +1,6 @@
 """Times our attacks against their peers on real models and images, and compares what they find.
 
-    python benchmarks/attacks.py                       # everything (about an hour on two cores)
+    python benchmarks/attacks.py                       # everything (about half an hour on two cores)
     python benchmarks/attacks.py --case pgd --rounds 3
 
 Contestants take turns in one process; what is printed are ratios of seconds, ours / peer (median and range over the
@@ -34,6 +34,7 @@ from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.models.base import Setting
 from bench.models.wrapper import CountedModel
+from bench.runner.batch_size import find_batch_size
 from bench.runner.devices import search_precision
 from bench.runner.worker import channels_last
 from bench.suites.places import Places
@@ -41,11 +42,22 @@ from bench.suites.spec import AttackSpec, ModelSpec
 
 SHARED = Path(os.environ.get("BENCH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 D = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
+S = {"mean": (0.491373, 0.482353, 0.446667), "std": (0.247059, 0.243529, 0.261569)}
 I = {"mean": (0.485, 0.456, 0.406), "std": (0.225, 0.225, 0.225)}  # noqa: E741 (its name in the list of weights)
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "resnet2b": ("resnet2b.pth", "resnet_2b", D),
     "sgd": ("cifar_sgd_8px.pth", "wong_kolter", I),
+    "cnn_a_mix": ("cifar_cnn_a_mix.model", "wong_kolter", S),
+    "kw": ("kw_cifar_small_8px.pth", "wong_kolter", I),
 }
+REFERENCES = (
+    ("resnet2b", "linf", "2/255"),
+    ("resnet2b", "l2", "64/255"),
+    ("cnn_a_mix", "linf", "2/255"),
+    ("kw", "linf", "8/255"),
+    ("sgd", "linf", "8/255"),
+)
+"""Where the official AutoAttack's verdict on each of the 512 images is known."""
 
 
 class Found(NamedTuple):
@@ -63,25 +75,49 @@ Contestant = Callable[[], Tensor]
 class Problem:
     """A model, its clean-correct images, and a threat model."""
 
-    def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int = 128) -> None:
-        self.network, self.plain, self.batch_size = load(network), load(network), batch_size
+    def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int | None = None) -> None:
+        self.network, self.plain = load(network), load(network)
         channels_last(self.network, torch.device("cpu"))  # as the runner does; peers get the network as it is
         data = np.load(SHARED / "cifar10" / "cifar10_test_0_511.npz")
         x = torch.from_numpy(data["x"][:images].astype(np.float32) / 255)
+        self.batch_size = batch_size or find_batch_size(self.network, x[:1])
         y = torch.from_numpy(data["y"][:images].astype(np.int64))
         with torch.no_grad():
             keep = torch.cat([self.plain(part).argmax(1) for part in x.split(128)]) == y
         rows = keep.nonzero().flatten()
+        self.rows = rows
         self.samples = Samples(x[rows], y[rows], tuple(f"cifar10/test/{row:05d}" for row in rows.tolist()))
         self.ball, self.norm = threat_models.build(norm, Fraction(eps)), norm
+        self.passes: tuple[float, float] | None = None
+        """forward and backward passes for each image, of our last attack"""
 
     def ours(
-        self, name: str, args: dict[str, Any], *, search: str = "first_success", precision: str = "float32"
+        self,
+        name: str,
+        args: dict[str, Any],
+        *,
+        search: str = "first_success",
+        precision: str = "float32",
+        compiled: bool = False,
     ) -> Tensor:
-        """Our attack, through the engine."""
+        """Our attack, through the engine; the passes of the last one are kept."""
         attack = attacks.build(AttackSpec(name=name, args=args), self.norm)
-        context = AttackContext(self.ball, Draws(0, name), search, self.batch_size, precision=precision)
-        return attack.run(self.network, self.samples, context).x_adv
+        size = self.batch_size
+        context = AttackContext(self.ball, Draws(0, name), search, size, precision=precision, steady=compiled)
+        with self.network.compiled(size) if compiled else contextlib.nullcontext():
+            found = attack.run(self.network, self.samples, context)
+        self.passes = float(found.forwards.mean()), float(found.backwards.mean())
+        return found.x_adv
+
+    def compile(self) -> None:
+        """Compiles what the attacks will need, both kinds of passes, and says what that took."""
+        started = time.perf_counter()
+        x = self.samples.x[:1].expand(self.batch_size, -1, -1, -1).clone()
+        with self.network.compiled(self.batch_size):
+            with torch.no_grad():
+                self.network(x)
+            torch.autograd.grad(self.network(x.requires_grad_()).sum(), x)
+        print(f"compiled in {time.perf_counter() - started:.0f} s (not part of the times below)", flush=True)
 
     def judged(self, x_adv: Tensor) -> Found:
         """The same judge for everybody."""
@@ -172,7 +208,7 @@ def autoattack_broken() -> tuple[Problem, dict[str, Contestant]]:
 
 def apgd() -> tuple[Problem, dict[str, Contestant]]:
     """APGD-CE and APGD-T, 20 steps each, on pyautoattack's ResNet-18 at an eps where part survives."""
-    problem = Problem("resnet18", "linf", "1/1020", 24, batch_size=64)
+    problem = Problem("resnet18", "linf", "1/1020", 24)
 
     def ours(precision: str) -> Tensor:
         first = problem.ours("apgd", {"steps": 20}, precision=precision)
@@ -200,11 +236,18 @@ def pgd(network: str, eps: str) -> tuple[Problem, dict[str, Contestant]]:
     radius, alpha = problem.ball.radius, 2.5 * problem.ball.radius / 40
     return problem, {
         "pgd": lambda: problem.ours("pgd", {"steps": 40, "alpha": alpha}),
+        "pgd-compiled": lambda: problem.ours("pgd", {"steps": 40, "alpha": alpha}, compiled=True),
         "foolbox": lambda: foolbox_attack(problem, foolbox.attacks.LinfPGD(abs_stepsize=alpha, steps=40), radius),
         "art": lambda: art_attack(
             problem,
             lambda classifier: ProjectedGradientDescentPyTorch(
-                classifier, eps=radius, eps_step=alpha, max_iter=40, num_random_init=1, batch_size=128, verbose=False
+                classifier,
+                eps=radius,
+                eps_step=alpha,
+                max_iter=40,
+                num_random_init=1,
+                batch_size=problem.batch_size,
+                verbose=False,
             ),
         ),
     }
@@ -286,18 +329,28 @@ def compare(name: str, rounds: int) -> None:
     peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art", "float32")]
     seconds: dict[str, list[float]] = {one: [] for one in contestants}
     found: dict[str, Found] = {}
+    passes: dict[str, tuple[float, float]] = {}
+    if any(one.endswith("-compiled") for one in contestants):
+        problem.compile()
     for _ in range(1 if name in ONCE else rounds):
         for one, call in contestants.items():
-            started = time.perf_counter()
+            started, problem.passes = time.perf_counter(), None
             with contextlib.redirect_stdout(io.StringIO()):
                 x_adv = call()
             seconds[one].append(time.perf_counter() - started)
+            if problem.passes is not None:
+                passes[one] = problem.passes
             found[one] = problem.judged(x_adv)
     for one in contestants:
         result = found[one]
+        spent = (
+            ""
+            if one not in passes
+            else f", {passes[one][0]:.0f} forward and {passes[one][1]:.0f} backward passes an image"
+        )
         print(
             f"{name}: {one}: {statistics.median(seconds[one]):.1f} s, {int(result.robust.sum())} of "
-            f"{len(problem.samples)} clean-correct images robust, median distance {result.distance:.4g}"
+            f"{len(problem.samples)} clean-correct images robust, median distance {result.distance:.4g}{spent}"
         )
     for one in contestants:
         for peer in peers:
@@ -308,6 +361,24 @@ def compare(name: str, rounds: int) -> None:
             print(
                 f"{name}: {one} / {peer}: {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}), "
                 f"{differ} verdicts differ",
+                flush=True,
+            )
+
+
+def verdicts() -> None:
+    """What our ensembles leave robust where the official verdicts are known, image by image."""
+    for network, norm, eps in REFERENCES:
+        problem = Problem(network, norm, eps, 512)
+        stem = NETWORKS[network][0].rsplit(".", 1)[0]
+        official = np.load(SHARED / "reference" / f"{stem}_{norm}_{eps.replace('/', '-')}.npz")["robust"]
+        for name in ("autoattack", "cascade"):
+            started, robust = time.perf_counter(), np.zeros(512, dtype=bool)
+            robust[problem.rows.numpy()] = problem.judged(problem.ours(name, {})).robust.numpy()
+            forwards, backwards = problem.passes or (0.0, 0.0)
+            print(
+                f"verdicts: {network} {norm} {eps}: {name} {int(robust.sum())} robust of 512, official {int(official.sum())}, "
+                f"{int((robust != official).sum())} differ, {forwards:.0f} forward and {backwards:.0f} backward passes for "
+                f"each of {len(problem.samples)} images, {time.perf_counter() - started:.0f} s",
                 flush=True,
             )
 
@@ -358,8 +429,9 @@ def main() -> None:
     for name in CASES:
         if name.startswith(arguments.case):
             compare(name, arguments.rounds)
-    if "memory".startswith(arguments.case):
-        memory()
+    for name, call in {"memory": memory, "verdicts": verdicts}.items():
+        if name.startswith(arguments.case):
+            call()
 
 
 if __name__ == "__main__":

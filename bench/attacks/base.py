@@ -75,6 +75,7 @@ class AttackContext:
         precision: of the search: ``float32``, or ``bfloat16`` with every success verified in float32.
         pinned: whether every pass has exactly ``batch_size`` rows, so that kernels give each sample the same bits in
             every batch.
+        steady: whether passes of ``batch_size`` rows are much cheaper than others, because the model is compiled for them.
         stage: which part of an ensemble this is; part of every draw.
     """
 
@@ -85,6 +86,7 @@ class AttackContext:
     report: Callable[[int, int], None] = field(default=lambda finished, robust: None)
     precision: str = "float32"
     pinned: bool = False
+    steady: bool = False
     stage: str = ""
 
     def exact(self) -> AttackContext:

@@ -56,7 +56,8 @@ class _Search:
     def __init__(self, attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> None:
         self.attack, self.model, self.samples, self.context = attack, model, samples, context
         n, device = len(samples), samples.x.device
-        self.width = self.piece = _even(n, max(1, context.batch_size)) if not context.pinned else context.batch_size
+        fixed = context.pinned or context.steady
+        self.width = self.piece = context.batch_size if fixed else _even(n, max(1, context.batch_size))
         self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
         self.score = torch.full((n,), -torch.inf, device=device)

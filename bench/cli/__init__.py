@@ -14,13 +14,13 @@ import sys
 from contextlib import suppress
 
 from bench.cli.stopping import MESSAGE, stop
+from bench.cli.waiting import choose_waiting
 
 
 def main() -> None:
     """Runs the command line and exits."""
     signal.signal(signal.SIGTERM, stop)
-    # Waiting threads that spin make small models many times slower where another process wants the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    choose_waiting()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that doesn't know "≤" gets a "?" for it, not a traceback.

@@ -27,6 +27,14 @@ PinBatch = Annotated[
     bool,
     typer.Option("--pin-batch", help="Give every pass of our own attacks the same number of rows: slower, same bits."),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Let our own attacks search on the model as torch.compile makes it: faster on long work, after half a "
+        "minute for each model. Verdicts come from the model itself.",
+    ),
+]
 ModelDir = Annotated[
     Path | None,
     typer.Option(

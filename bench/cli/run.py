@@ -27,6 +27,7 @@ def run(
     allow_plugins: options.AllowPlugins = False,
     yes: options.Yes = False,
     pin_batch: options.PinBatch = False,
+    compile: options.Compile = False,
 ) -> None:
     """Evaluate every combination of a suite and write leaderboard, plots and per-sample records.
 
@@ -42,7 +43,7 @@ def run(
 
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
-    settings = RunSettings(results, run_name, device, batch_size, places, yes, pin_batch)
+    settings = RunSettings(results, run_name, device, batch_size, places, yes, pin_batch, compile)
     progress = make_progress()
     try:
         summary = run_suite(loaded, settings, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.errors import ModelError
+from bench.models.compiled import StaticNetwork
 
 _RAISED = (
     RuntimeError,
@@ -89,6 +91,8 @@ class CountedModel(nn.Module):
         self.num_classes = num_classes
         self.passes = Passes()
         self.microbatch: int | None = None
+        self._static: StaticNetwork | None = None
+        self._compiled = False
         self.mean: Tensor | None
         self.std: Tensor | None
         self.register_buffer("mean", _column(mean), persistent=False)
@@ -119,6 +123,27 @@ class CountedModel(nn.Module):
         if logits.requires_grad and x.requires_grad:
             self._count_backward(logits, len(x))
         return logits
+
+    @contextmanager
+    def compiled(self, size: int) -> Iterator[None]:
+        """Inside, passes of nearly that many images go through a compiled network; it is kept for the next time.
+
+        Args:
+            size: images of a pass, at least 2.
+        """
+        if self._static is None or self._static.size != size:
+            self._static = StaticNetwork(self._network, size)
+        self._compiled = True
+        try:
+            yield
+        finally:
+            self._compiled = False
+
+    def forget_compiled(self) -> None:
+        """Lets the compiled network go: it holds the model, and whatever the model holds."""
+        if self._static is not None:
+            self._static.forget()
+            self._static = None
 
     def check(self, x: Tensor) -> None:
         """Tries the model on images: it must give finite logits of the right shape. Counts no passes.
@@ -152,14 +177,19 @@ class CountedModel(nn.Module):
         return inside and bool(((logits.sum(1) - 1).abs() < _SUM_TOLERANCE).all())
 
     def _logits(self, x: Tensor) -> Tensor:
-        """What the network gives for normalised images."""
+        """What the network gives for images in [0, 1]."""
+        logits = self._static(x) if self._compiled and self._static is not None else self._network(x)
+        if not isinstance(logits, Tensor):
+            raise ModelError(f"the model gives {type(logits).__name__}, not a tensor of logits")
+        return logits
+
+    def _network(self, x: Tensor) -> Tensor:
+        """The network on normalised images."""
         if self.mean is not None and self.std is not None:
             x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
         else:
             x = x.clone()  # a network that normalises in place would change the clean images
-        logits = self.module(x)
-        if not isinstance(logits, Tensor):
-            raise ModelError(f"the model gives {type(logits).__name__}, not a tensor of logits")
+        logits: Tensor = self.module(x)
         return logits
 
     def _pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:

@@ -151,10 +151,18 @@ def _attacked(
     draws = Draws(cell.seed, cell.attack.name)
     precision = _precision(worker, cell, attack)
     context = AttackContext(
-        threat_model, draws, cell.search, worker.batch_size, report, precision=precision, pinned=worker.pinned
+        threat_model,
+        draws,
+        cell.search,
+        worker.batch_size,
+        report,
+        precision=precision,
+        pinned=worker.pinned,
+        steady=worker.compiled,
     )
     target.microbatch = None
-    with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
+    # An attack that switches gradients off must not weaken the next one.
+    with worker.searching(attack), torch.enable_grad():
         here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
     if not isinstance(here, AttackResult):
         raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")

@@ -23,6 +23,7 @@ class RunSettings:
         yes: consent to saving more than two gigabytes of examples.
         pin_batch: give every pass of our own attacks exactly ``batch_size`` rows: slower, and the same bits for each
             sample in every shard.
+        compile: let our own attacks search on the model as torch.compile makes it; verdicts come from the model itself.
 
     Raises:
         BenchError: where the name of the run couldn't be that of one directory.
@@ -35,6 +36,7 @@ class RunSettings:
     places: Places = field(default_factory=Places)
     yes: bool = False
     pin_batch: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         try:

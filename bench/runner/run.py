@@ -73,9 +73,16 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             f"{loaded.path}: run.save_adversarial: the examples could take {size / 1e9:.1f} GB in {directory.path}; "
             "give --yes, or --set run.save_adversarial=none"
         )
-    worker = Worker(plan.dataset, settings.places, device, settings.batch_size, pinned=settings.pin_batch)
+    worker = Worker(
+        plan.dataset,
+        settings.places,
+        device,
+        settings.batch_size,
+        pinned=settings.pin_batch,
+        compiled=settings.compile,
+    )
     with directory.locked():
-        run = _Run(plan, directory, worker, settings, progress, environment(device))
+        run = _Run(plan, directory, worker, settings, progress, {**environment(device), "compiled": settings.compile})
         try:
             return run.all_cells()
         except KeyboardInterrupt as error:

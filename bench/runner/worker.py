@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import defenses, models
+from bench.attacks.base import Attack
 from bench.datasets.base import Dataset
 from bench.defenses.defended import DefendedModel
 from bench.errors import AttackError, BenchError
 from bench.models.base import Setting
+from bench.runner.batch_size import SMALL, find_batch_size
 from bench.runner.judge import Prediction, exact_arithmetic, predict
 from bench.runner.probe import Probe
 from bench.store.records import Flag
@@ -24,11 +26,8 @@ from bench.suites.spec import DefenseSpec, ModelSpec
 
 _log = logging.getLogger(__name__)
 
-CPU_BATCH = 128
-"""Batch on a CPU: larger ones fall out of the caches and are no faster."""
-GPU_BATCH = 1024
-GPU_SHARE = 0.6
-"""Share of the free memory of a GPU that a batch may take."""
+SMALLEST_COMPILED = 2
+"""torch takes a batch of one for a special case."""
 BARE = "none"
 
 
@@ -41,6 +40,7 @@ class Worker:
         device: where models run.
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         pinned: whether every pass of our own attacks has that many rows.
+        compiled: whether our own attacks search on a compiled model.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Worker:
         batch_size: int | None = None,
         *,
         pinned: bool = False,
+        compiled: bool = False,
     ) -> None:
-        self.dataset, self.places, self.device, self.pinned = dataset, places, device, pinned
+        self.dataset, self.places, self.device = dataset, places, device
+        self.pinned, self.compiled = pinned, compiled
         self._fixed_batch_size = batch_size
         self._spec: ModelSpec | None = None
         self._model: Any = None  # Any: the counted model of one of many sources
-        self._batch_size = batch_size or CPU_BATCH
+        self._batch_size = batch_size or SMALL
         self._targets: dict[str, Any] = {}
         self._probes: dict[str, Probe] = {}
         self._clean: dict[tuple[str, tuple[int, ...]], Prediction] = {}
@@ -96,11 +98,13 @@ class Worker:
         self._spec, self._model = spec, model
         tensors = (*model.parameters(), *model.buffers()) if keep else ()
         self._copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
-        self._batch_size = self._fixed_batch_size or _find_batch_size(model, images)
+        self._batch_size = self._fixed_batch_size or find_batch_size(model, images)
         model.passes.reset()
 
     def release(self) -> None:
         """Lets the model go."""
+        if self._model is not None:
+            self._model.forget_compiled()
         self._spec, self._model = None, None
         self._targets.clear()
         self._probes.clear()
@@ -125,6 +129,13 @@ class Worker:
         changed = self._mend(cell)
         if changed:
             raise AttackError(f"the model is not the same after the attack as before: it has {changed}")
+
+    def searching(self, attack: Attack) -> AbstractContextManager[None]:
+        """Inside, an attack of ours meets the compiled model where that is asked for; whoever judges never does."""
+        if not self.compiled or attack.chunked or self._batch_size < SMALLEST_COMPILED:
+            return nullcontext()
+        found: AbstractContextManager[None] = self._model.compiled(self._batch_size)
+        return found
 
     def _mend(self, cell: Cell) -> str:
         """What has changed in the cell's model; puts its weights back, or lets it go to be loaded again."""
@@ -205,20 +216,3 @@ def _probabilities(model: Any, images: Tensor) -> tuple[Flag, ...]:  # Any: as a
     text = "the outputs look like probabilities, not logits: losses saturate and gradients vanish, so attacks look weak"
     source = "Carlini & Wagner 2017, arXiv:1608.04644"
     return (Flag(rule="probabilities", severity="warning", message=text, source=source),)
-
-
-def _find_batch_size(model: Any, images: Tensor) -> int:  # Any: as above
-    """The largest power of two whose forward and backward pass takes a fair share of the free memory."""
-    if images.device.type != "cuda":
-        return CPU_BATCH
-    trial = images[:1].repeat(8, 1, 1, 1).requires_grad_()
-    torch.cuda.reset_peak_memory_stats(images.device)
-    before = torch.cuda.memory_allocated(images.device)
-    torch.autograd.grad(model(trial).sum(), trial)
-    each = max(1, (torch.cuda.max_memory_allocated(images.device) - before) // len(trial))
-    free, _ = torch.cuda.mem_get_info(images.device)
-    size = GPU_BATCH
-    while size > 1 and size * each > GPU_SHARE * free:
-        size //= 2
-    _log.info("batch size %d: %d bytes a sample, %d free", size, each, free)
-    return size

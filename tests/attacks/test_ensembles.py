@@ -13,6 +13,7 @@ from bench import attacks
 from bench.attacks.autoattack import AutoAttack
 from bench.attacks.base import AttackContext, AttackResult, Samples
 from bench.attacks.cascade import Cascade
+from bench.attacks.ensemble import STAGES
 from bench.attacks.malt import MALT
 from bench.attacks.parameters import AutoAttackParams, CascadeParams, MALTParams
 from bench.models.wrapper import CountedModel
@@ -94,6 +95,22 @@ def test_what_can_be_broken_is_broken_and_the_stages_say_how(
     most = ensemble.passes(4)
     assert float(result.forwards.max()) <= most[0] + len(ensemble.stages)
     assert float(result.backwards.max()) <= most[1]
+
+
+@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+def test_under_l1_what_can_be_broken_is_broken(linear: Any, context: Make, version: str) -> None:
+    params = AutoAttackParams(version=version, n_queries=50, eot_iter=2 if version == "rand" else None)
+    here, ensemble = context("l1", "3/4"), AutoAttack.create(params, norm="l1", backend=None)
+    linear.model.passes.reset()
+    result = ensemble.run(linear.model, linear.samples, here)
+    assert result.forwards.sum() == linear.model.passes.forward
+    found = broken(linear.model, linear.samples, result, here)
+    ratio = linear.l1 / here.threat_model.radius
+    clear = (ratio - 1).abs() > 0.02
+    assert 10 < int((ratio < 1).sum()) < 60
+    assert torch.equal(found[clear], (ratio < 1)[clear])
+    assert [bool(stage) for stage in result.stage] == found.tolist()
+    assert [stage.name for stage in result.stages] == list(STAGES[version])
 
 
 def test_strongest_has_a_strong_point_for_every_sample(linear: Any, context: Make) -> None:

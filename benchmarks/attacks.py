@@ -36,7 +36,7 @@ from bench.models.base import Setting
 from bench.models.wrapper import CountedModel
 from bench.runner.batch_size import find_batch_size
 from bench.runner.devices import search_precision
-from bench.runner.worker import channels_last
+from bench.runner.worker import COMPILED_BATCH, channels_last
 from bench.suites.places import Places
 from bench.suites.spec import AttackSpec, ModelSpec
 
@@ -102,7 +102,7 @@ class Problem:
     ) -> Tensor:
         """Our attack, through the engine; the passes of the last one are kept."""
         attack = attacks.build(AttackSpec(name=name, args=args), self.norm)
-        size = self.batch_size
+        size = min(self.batch_size, COMPILED_BATCH) if compiled else self.batch_size
         context = AttackContext(self.ball, Draws(0, name), search, size, precision=precision, steady=compiled)
         with self.network.compiled(size) if compiled else contextlib.nullcontext():
             found = attack.run(self.network, self.samples, context)
@@ -112,8 +112,9 @@ class Problem:
     def compile(self) -> None:
         """Compiles what the attacks will need, both kinds of passes, and says what that took."""
         started = time.perf_counter()
-        x = self.samples.x[:1].expand(self.batch_size, -1, -1, -1).clone()
-        with self.network.compiled(self.batch_size):
+        size = min(self.batch_size, COMPILED_BATCH)
+        x = self.samples.x[:1].expand(size, -1, -1, -1).clone()
+        with self.network.compiled(size):
             with torch.no_grad():
                 self.network(x)
             torch.autograd.grad(self.network(x.requires_grad_()).sum(), x)
@@ -216,6 +217,7 @@ def apgd() -> tuple[Problem, dict[str, Contestant]]:
         rest = Problem.__new__(Problem)
         rest.__dict__.update(problem.__dict__, samples=problem.samples.take(left))
         first[left] = rest.ours("apgd_targeted", {"steps": 20}, precision=precision)
+        problem.passes = None  # those of the first attack alone
         return first
 
     here: dict[str, Contestant] = {"apgd": lambda: ours("float32")}
@@ -323,9 +325,10 @@ CASES: dict[str, Callable[[], tuple[Problem, dict[str, Contestant]]]] = {
 ONCE = ("autoattack-robust",)
 
 
-def compare(name: str, rounds: int) -> None:
+def compare(name: str, rounds: int, without: list[str]) -> None:
     """Runs one case and prints a line for each of our entries against each peer."""
-    problem, contestants = CASES[name]()
+    problem, everybody = CASES[name]()
+    contestants = {one: call for one, call in everybody.items() if one not in without}
     peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art", "float32")]
     seconds: dict[str, list[float]] = {one: [] for one in contestants}
     found: dict[str, Found] = {}
@@ -420,6 +423,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", default="", help="only the cases whose name starts with this text")
+    parser.add_argument("--without", action="append", default=[], help="leave a contestant out, such as art")
     parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -428,7 +432,7 @@ def main() -> None:
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
     for name in CASES:
         if name.startswith(arguments.case):
-            compare(name, arguments.rounds)
+            compare(name, arguments.rounds, arguments.without)
     for name, call in {"memory": memory, "verdicts": verdicts}.items():
         if name.startswith(arguments.case):
             call()

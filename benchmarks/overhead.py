@@ -69,9 +69,8 @@ def direct(text: str, search: str, attack: PGD | AutoAttack, directory: Path, ep
     plan = preflight(loaded, settings.places)
     worker = Worker(plan.dataset, settings.places, torch.device("cpu"))
     target = worker.target(plan.cells[0].cell)
-    context = AttackContext(
-        threat_models.build("linf", Fraction(eps)), Draws(0, plan.cells[0].cell.attack.name), search, 128
-    )
+    draws = Draws(0, plan.cells[0].cell.attack.name)
+    context = AttackContext(threat_models.build("linf", Fraction(eps)), draws, search, worker.batch_size)
     with exact_arithmetic():
         for start in range(0, len(plan.dataset), plan.suite.run.shard_size):
             places = range(start, min(start + plan.suite.run.shard_size, len(plan.dataset)))

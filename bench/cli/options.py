@@ -31,8 +31,8 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Let our own attacks search on the model as torch.compile makes it: faster on long work, after half a "
-        "minute for each model. Verdicts come from the model itself.",
+        help="Let our own attacks search on the model as torch.compile makes it. Verdicts come from the model itself. "
+        "Try it before you count on it: on the CPU that was measured it was slower.",
     ),
 ]
 ModelDir = Annotated[

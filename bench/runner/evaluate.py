@@ -154,11 +154,11 @@ def _attacked(
         threat_model,
         draws,
         cell.search,
-        worker.batch_size,
+        worker.search_batch_size(attack),
         report,
         precision=precision,
         pinned=worker.pinned,
-        steady=worker.compiled,
+        steady=worker.compiles_for(attack),
     )
     target.microbatch = None
     # An attack that switches gradients off must not weaken the next one.

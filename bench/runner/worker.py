@@ -26,8 +26,8 @@ from bench.suites.spec import DefenseSpec, ModelSpec
 
 _log = logging.getLogger(__name__)
 
-SMALLEST_COMPILED = 2
-"""torch takes a batch of one for a special case."""
+COMPILED_BATCH = 128
+"""Compiled code is for one batch size: this one is full for most of a search, whatever the size of a shard."""
 BARE = "none"
 
 
@@ -130,11 +130,19 @@ class Worker:
         if changed:
             raise AttackError(f"the model is not the same after the attack as before: it has {changed}")
 
+    def compiles_for(self, attack: Attack) -> bool:
+        """Whether an attack meets the compiled model: those of ours do, where that is asked for."""
+        return self.compiled and not attack.chunked and self._batch_size > 1  # torch takes one for a special case
+
+    def search_batch_size(self, attack: Attack) -> int:
+        """The most samples of a pass of an attack on the model that is loaded."""
+        return min(self._batch_size, COMPILED_BATCH) if self.compiles_for(attack) else self._batch_size
+
     def searching(self, attack: Attack) -> AbstractContextManager[None]:
-        """Inside, an attack of ours meets the compiled model where that is asked for; whoever judges never does."""
-        if not self.compiled or attack.chunked or self._batch_size < SMALLEST_COMPILED:
+        """Inside, an attack meets the model that it is to meet; whoever judges never meets the compiled one."""
+        if not self.compiles_for(attack):
             return nullcontext()
-        found: AbstractContextManager[None] = self._model.compiled(self._batch_size)
+        found: AbstractContextManager[None] = self._model.compiled(self.search_batch_size(attack))
         return found
 
     def _mend(self, cell: Cell) -> str:

@@ -10,16 +10,20 @@ from bench.errors import Problem, SuiteError
 from bench.suites.nodes import MAX_DEPTH, Node, read
 
 
-def read_extended(path: Path, *, _children: tuple[Path, ...] = ()) -> Node:
+def read_extended(path: Path, repeated: list[Problem] | None = None, *, _children: tuple[Path, ...] = ()) -> Node:
     """The tree of a suite with everything that it extends merged in.
 
     Later files of a list win over earlier ones, and the suite itself over all of them. Every value keeps the mark of
     the file that it really came from.
 
+    Args:
+        path: the suite.
+        repeated: gets the keys that stand twice in one file; without it they are errors at once.
+
     Raises:
         SuiteError: if a file can't be read, or extends itself.
     """
-    root = read(path)
+    root = read(path, repeated)
     assert isinstance(root.value, dict)
     bases = root.value.pop("extends", None)
     merged: Node | None = None
@@ -27,7 +31,7 @@ def read_extended(path: Path, *, _children: tuple[Path, ...] = ()) -> Node:
     if bases is not None:
         for base, node in _bases(bases):
             _refuse_cycle(base, node, children)
-            extended = read_extended(base, _children=children)
+            extended = read_extended(base, repeated, _children=children)
             merged = extended if merged is None else merge(merged, extended)
     return _own_seeds(root) if merged is None else merge(merged, _own_seeds(root))
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import SuiteError
+from bench.errors import Problem, SuiteError
 from bench.suites.check import Parts, part_problems
 from bench.suites.extend import read_extended
 from bench.suites.loaded import LoadedSuite
@@ -41,18 +41,25 @@ def load_suite(path: Path | str, *, overrides: Sequence[str] = ()) -> LoadedSuit
             the suite is already wrong without them, unknown names are reported along with the rest.
     """
     path = Path(path)
-    root = read_extended(path)
-    override(root, overrides)
+    repeated: list[Problem] = []
+    root = read_extended(path, repeated)
+    try:
+        override(root, overrides)
+    except SuiteError as error:
+        raise SuiteError([*repeated, *error.problems]) from error
     sources = Sources(root)
     plain = root.plain()
     try:
         suite = Suite.model_validate(plain)
     except ValidationError as error:
-        problems = problems_of(error, sources)
+        problems = repeated + problems_of(error, sources)
         parts = _right_parts(plain if isinstance(plain, dict) else {})
         if not parts.plugins:
             problems += part_problems(parts, sources)
         raise SuiteError(in_order(problems, (str(path),))) from error
+    if repeated:
+        unknown = [] if suite.plugins else part_problems(Parts.of(suite), sources)
+        raise SuiteError(in_order([*repeated, *unknown], (str(path),)))
     suite = _with_paths(suite, sources)
     return LoadedSuite(suite, path, sources, tuple(Path(plugin) for plugin in suite.plugins))
 

@@ -100,6 +100,7 @@ class _Converter:
     def __init__(self, file: str, directory: Path, *, lines: bool) -> None:
         self.file, self.directory, self.lines = file, directory, lines
         self.problems: list[Problem] = []
+        self.repeated: list[Problem] = []
         self._budget = MAX_NODES
         self._active: list[yaml.Node] = []
 
@@ -145,10 +146,8 @@ class _Converter:
                 continue
             child = self.convert(value_node, self.mark(key_node), _join(key, name))
             if name in own:
-                first = own[name].mark.line
-                self.refuse(
-                    key_node, _join(key, name), f"the key {name!r} is there twice, first in line {first}", "once"
-                )
+                message = f"the key {name!r} is there twice, first in line {own[name].mark.line}"
+                self.repeated.append(Problem(message, self.file, self._line(key_node), _join(key, name), "once"))
                 continue
             own[name] = child
         return {**merged, **own}
@@ -212,7 +211,9 @@ def _join(key: str, part: str | int) -> str:
     return f"{key}.{part}" if key else str(part)
 
 
-def parse(text: str, *, file: str, directory: Path, lines: bool = True) -> Node | None:
+def parse(
+    text: str, *, file: str, directory: Path, lines: bool = True, repeated: list[Problem] | None = None
+) -> Node | None:
     """The tree of a YAML text.
 
     Args:
@@ -220,9 +221,11 @@ def parse(text: str, *, file: str, directory: Path, lines: bool = True) -> Node 
         file: its name in messages.
         directory: where relative paths in it start.
         lines: whether its lines are worth naming; those of a ``--set`` aren't.
+        repeated: gets the keys that stand twice, so that a suite's other problems can be told with them; without it they
+            are errors at once.
 
     Returns:
-        The tree; ``None`` where there is nothing in it.
+        The tree, with the first value of a key that stands twice; ``None`` where there is nothing in it.
 
     Raises:
         SuiteError: with everything that is wrong with it.
@@ -245,8 +248,11 @@ def parse(text: str, *, file: str, directory: Path, lines: bool = True) -> Node 
         tree = converter.convert(root, converter.mark(root), "")
     except _Stop:
         tree = Node(None, converter.mark(root))
-    if converter.problems:
-        raise SuiteError(converter.problems)
+    if converter.problems or (converter.repeated and repeated is None):
+        found = [*converter.problems, *converter.repeated]
+        raise SuiteError(sorted(found, key=lambda problem: problem.line or 0))
+    if repeated is not None:
+        repeated += converter.repeated
     return tree
 
 
@@ -263,8 +269,12 @@ def _broken(error: yaml.MarkedYAMLError, file: str, line: int | None) -> Problem
     return Problem(f"not valid YAML{column}: {message}{context}", file, line, "", "valid YAML")
 
 
-def read(path: Path) -> Node:
+def read(path: Path, repeated: list[Problem] | None = None) -> Node:
     """The tree of a suite's file; its top level is a mapping.
+
+    Args:
+        path: the file.
+        repeated: as in :func:`parse`.
 
     Raises:
         SuiteError: if it can't be read, isn't UTF-8, isn't YAML, is empty, or isn't a mapping.
@@ -286,7 +296,7 @@ def read(path: Path) -> Node:
         line = raw.count(b"\n", 0, error.start) + 1
         shown = f"the byte 0x{raw[error.start]:02x} is not UTF-8"
         raise SuiteError([Problem(shown, file, line, "", "text saved as UTF-8")]) from error
-    tree = parse(text, file=file, directory=path.parent)
+    tree = parse(text, file=file, directory=path.parent, repeated=repeated)
     if tree is None or tree.value is None:
         raise SuiteError([Problem("the file is empty", file, 1, "", "a mapping with name, dataset, models, ...")])
     if not isinstance(tree.value, dict):

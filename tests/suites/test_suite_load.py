@@ -375,3 +375,44 @@ def test_loading_imports_no_torch(write: Write) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "[]", result.stderr
+
+
+TWICE = """\
+name: first
+dataset: {name: cifar10, samples: 20}
+threat_models: [linf:0.1]
+models: [zoo:small]
+attacks: [fgsmm, {name: pgd, steps: ten}]
+name: second
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        (TWICE, [], [(5, "attacks.0.name"), (5, "attacks.1.steps"), (6, "name")]),
+        (TWICE.replace("ten", "10"), [], [(5, "attacks.0.name"), (6, "name")]),
+        (TWICE.replace("ten", "10").replace("fgsmm", "fgsm"), [], [(6, "name")]),
+        (TWICE, ["attacks.x.steps=3"], [(6, "name"), (None, "")]),
+    ],
+)
+def test_a_key_that_stands_twice_hides_no_other_problem(
+    tmp_path: Path, text: str, overrides: list[str], expected: list[tuple[int | None, str]]
+) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(SuiteError) as found:
+        load_suite(path, overrides=overrides)
+    assert sorted([(problem.line or 0, problem.key) for problem in found.value.problems]) == sorted(
+        [(line or 0, key) for line, key in expected]
+    )
+
+
+def test_a_key_that_stands_twice_in_a_base_is_named_there(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(TWICE)
+    path = tmp_path / "suite.yaml"
+    path.write_text("extends: base.yaml\nattacks: [fgsmm]\n")
+    with pytest.raises(SuiteError) as found:
+        load_suite(path)
+    places = {(Path(problem.file).name, problem.line) for problem in found.value.problems}
+    assert ("base.yaml", 6) in places

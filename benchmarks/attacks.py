@@ -103,9 +103,8 @@ class Problem:
         """Our attack, through the engine; the passes of the last one are kept."""
         attack = attacks.build(AttackSpec(name=name, args=args), self.norm)
         size = min(self.batch_size, COMPILED_BATCH) if compiled else self.batch_size
-        context = AttackContext(self.ball, Draws(0, name), search, size, precision=precision, steady=compiled)
-        with self.network.compiled(size) if compiled else contextlib.nullcontext():
-            found = attack.run(self.network, self.samples, context)
+        context = AttackContext(self.ball, Draws(0, name), search, size, precision=precision, compiled=compiled)
+        found = attack.run(self.network, self.samples, context)
         self.passes = float(found.forwards.mean()), float(found.backwards.mean())
         return found.x_adv
 

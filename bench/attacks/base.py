@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
@@ -36,6 +37,10 @@ class Target(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits of shape (N, K) for images of shape (N, C, H, W)."""
+        ...
+
+    def compiled(self, size: int) -> AbstractContextManager[None]:
+        """Inside, passes of nearly ``size`` images go through the model as compiled for them."""
         ...
 
 
@@ -75,7 +80,8 @@ class AttackContext:
         precision: of the search: ``float32``, or ``bfloat16`` with every success verified in float32.
         pinned: whether every pass has exactly ``batch_size`` rows, so that kernels give each sample the same bits in
             every batch.
-        steady: whether passes of ``batch_size`` rows are much cheaper than others, because the model is compiled for them.
+        compiled: whether the search runs on the model as compiled for passes of ``batch_size`` rows, with every success
+            verified on the model itself.
         stage: which part of an ensemble this is; part of every draw.
     """
 
@@ -86,12 +92,12 @@ class AttackContext:
     report: Callable[[int, int], None] = field(default=lambda finished, robust: None)
     precision: str = "float32"
     pinned: bool = False
-    steady: bool = False
+    compiled: bool = False
     stage: str = ""
 
     def exact(self) -> AttackContext:
-        """The same in float32."""
-        return replace(self, precision="float32")
+        """The same in float32, on the model itself."""
+        return replace(self, precision="float32", compiled=False)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, Samples
-from bench.attacks.memory import out_of_memory
+from bench.attacks.memory import in_pieces
 from bench.errors import AttackError
 
 
@@ -40,18 +40,7 @@ def logits_of(model: Callable[[Tensor], Tensor], x: Tensor, batch_size: int) -> 
     Raises:
         AttackError: where a logit isn't finite.
     """
-    size, start, found = max(1, batch_size), 0, []
-    while start < len(x):
-        try:
-            with torch.no_grad():
-                found.append(model(x[start : start + size]))
-        except Exception as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-            size //= 2
-            continue
-        start += size
-    return sound(torch.cat(found), "the model gave logits")
+    return sound(torch.cat(in_pieces(model, x, batch_size)), "the model gave logits")
 
 
 def succeeded(

@@ -9,6 +9,7 @@ where it goes next.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -56,7 +57,9 @@ class _Search:
     def __init__(self, attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> None:
         self.attack, self.model, self.samples, self.context = attack, model, samples, context
         n, device = len(samples), samples.x.device
-        fixed = context.pinned or context.steady
+        fixed = context.pinned or context.compiled
+        self.exact = context.precision == "float32" and not context.compiled
+        """whether the search already sees what verifies it"""
         self.width = self.piece = context.batch_size if fixed else _even(n, max(1, context.batch_size))
         self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
@@ -184,11 +187,12 @@ class _Search:
         return Seen.mean(seen)
 
     def _logits(self, x: Tensor) -> Tensor:
-        """Of the model, in the precision of the search."""
-        if self.context.precision == "float32":
-            return self._exact(x)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return self._exact(x)
+        """Of the model as the search sees it: in its precision, and compiled where that is asked for."""
+        with self.model.compiled(self.width) if self.context.compiled else nullcontext():
+            if self.context.precision == "float32":
+                return self._exact(x)
+            with torch.autocast(x.device.type, dtype=torch.bfloat16):
+                return self._exact(x)
 
     def _exact(self, x: Tensor) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
@@ -261,8 +265,8 @@ class _Search:
             self.score[chosen] = score[rows].to(self.score.dtype)
 
     def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> None:
-        """In a cheaper precision a success is a claim: float32 says whether it is one."""
-        if self.context.precision == "float32":
+        """In a cheaper precision or on compiled code a success is a claim: the model in float32 says whether it is one."""
+        if self.exact:
             return
         claimed = (seen.margin > 0).nonzero().flatten()
         if len(claimed):

@@ -6,6 +6,7 @@ always the real defense; where that has no useful gradient, the backward pass ta
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -71,6 +72,11 @@ class DefendedModel(nn.Module):
     @microbatch.setter
     def microbatch(self, limit: int | None) -> None:
         self.model.microbatch = limit
+
+    def compiled(self, size: int) -> AbstractContextManager[None]:
+        """The bare model compiled, behind the real defense; see :meth:`bench.models.wrapper.CountedModel.compiled`."""
+        inside: AbstractContextManager[None] = self.model.compiled(size)
+        return inside
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the purified images, shape (N, K)."""

@@ -158,11 +158,10 @@ def _attacked(
         report,
         precision=precision,
         pinned=worker.pinned,
-        steady=worker.compiles_for(attack),
+        compiled=worker.compiles_for(attack),
     )
     target.microbatch = None
-    # An attack that switches gradients off must not weaken the next one.
-    with worker.searching(attack), torch.enable_grad():
+    with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
         here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
     if not isinstance(here, AttackResult):
         raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.attacks.base import Target
 from bench.attacks.losses import margin
-from bench.attacks.memory import out_of_memory
+from bench.attacks.memory import in_pieces
 from bench.errors import AttackError
 from bench.threat_models.base import ThreatModel
 
@@ -70,20 +70,10 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
     Raises:
         AttackError: where a logit isn't finite, or there are more or fewer than K for each image.
     """
-    size, start, logits = max(1, batch_size), 0, []
-    while start < len(x):
-        try:
-            with torch.no_grad():
-                logits.append(model(x[start : start + size]).float())
-        except Exception as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-            size //= 2
-            continue
-        start += size
+    logits = in_pieces(model, x, batch_size)
     if not logits:
         return Prediction(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0))
-    values = torch.cat(logits)
+    values = torch.cat(logits).float()
     if values.shape != (len(x), model.num_classes):
         raise AttackError(
             f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, K = {model.num_classes}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -131,19 +131,12 @@ class Worker:
             raise AttackError(f"the model is not the same after the attack as before: it has {changed}")
 
     def compiles_for(self, attack: Attack) -> bool:
-        """Whether an attack meets the compiled model: those of ours do, where that is asked for."""
+        """Whether an attack may search on the compiled model: those of ours do, where that is asked for."""
         return self.compiled and not attack.chunked and self._batch_size > 1  # torch takes one for a special case
 
     def search_batch_size(self, attack: Attack) -> int:
         """The most samples of a pass of an attack on the model that is loaded."""
         return min(self._batch_size, COMPILED_BATCH) if self.compiles_for(attack) else self._batch_size
-
-    def searching(self, attack: Attack) -> AbstractContextManager[None]:
-        """Inside, an attack meets the model that it is to meet; whoever judges never meets the compiled one."""
-        if not self.compiles_for(attack):
-            return nullcontext()
-        found: AbstractContextManager[None] = self._model.compiled(self.search_batch_size(attack))
-        return found
 
     def _mend(self, cell: Cell) -> str:
         """What has changed in the cell's model; puts its weights back, or lets it go to be loaded again."""

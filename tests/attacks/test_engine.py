@@ -213,3 +213,22 @@ def test_progress_never_goes_back(images: tuple[CountedModel, Samples]) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert [robust for _, robust in seen] == sorted((robust for _, robust in seen), reverse=True)
     assert seen[-1][0] == 40
+
+
+def test_a_success_on_compiled_code_is_a_claim(linear: Any, context: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code that is believed, but leans towards the other class, breaks nothing that the model itself doesn't."""
+    lean = torch.tensor([-0.1, 0.1, 0.0, 0.0])
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x) + lean)
+    attack = PGD(PGDParams(steps=10))
+    here = replace(context("linf", "1/100", batch_size=64), compiled=True)
+    result = attack.run(linear.model, linear.samples, here)
+    assert linear.model._static.failure == ""
+    with torch.no_grad():
+        logits = linear.model(result.x_adv)
+    really = logits.argmax(1) != linear.samples.y
+    leaning = (logits + lean).argmax(1) != linear.samples.y
+    assert int((leaning & ~really).sum()) >= 1
+    assert (result.iterations[~really] == 10).all()
+    plain = attack.run(linear.model, linear.samples, replace(here, compiled=False))
+    with torch.no_grad():
+        assert torch.equal(linear.model(plain.x_adv).argmax(1) != linear.samples.y, really)

@@ -89,9 +89,6 @@ def test_a_success_inside_eps_ends_the_search(linear: Any, context: Make, name: 
     assert float(early.forwards.mean()) < 0.8 * float(full.forwards.mean())
 
 
-FEW_OF_64 = 2
-
-
 @pytest.mark.parametrize(("name", "norm"), ATTACKS)
 @pytest.mark.parametrize("search", ["first_success", "strongest"])
 def test_batch_size_and_order_change_nothing(linear: Any, context: Make, name: str, norm: str, search: str) -> None:
@@ -100,14 +97,15 @@ def test_batch_size_and_order_change_nothing(linear: Any, context: Make, name: s
     clean, distance = linear.samples.x, context(norm, eps).threat_model.distance
 
     def same(one: Tensor, other: Tensor, x: Tensor) -> bool:
-        if norm == "l1":  # steps change few pixels: a rounding error chooses which, and a few samples go another way
-            differ = (distance(one, x) - distance(other, x)).abs() > 1e-4
-            return int(differ.sum()) <= FEW_OF_64
+        if norm == "l1":  # steps change few pixels: a rounding error chooses which, and one of 64 goes another way
+            apart = (distance(one, x) - distance(other, x)).abs()
+            inside = [distance(points, x) <= context(norm, eps).threat_model.radius for points in (one, other)]
+            return torch.equal(*inside) and int((apart > 1e-4).sum()) <= 1 and float(apart.max()) < 1e-3
         return torch.allclose(one, other, atol=1e-5)
 
     for other in results[1:]:
         assert same(results[0].x_adv, other.x_adv, clean)
-        assert int((results[0].backwards != other.backwards).sum()) <= (FEW_OF_64 if norm == "l1" else 0)
+        assert int((results[0].backwards != other.backwards).sum()) <= (1 if norm == "l1" else 0)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     linear.samples = linear.samples.take(order)
     shuffled = run(linear, context(norm, eps, search=search), name, **args)

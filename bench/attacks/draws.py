@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.models.noise import uniform as uniform
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:
@@ -73,39 +75,6 @@ class Draws:
     def chunk_seed(self, sample_ids: Sequence[str], *, stage: str = "") -> int:
         """A 31-bit seed for a library that uses global generators: one for each fixed chunk of samples."""
         return self.number(sample_ids[0] if sample_ids else "", stage=stage, draw=-1) & 0x7FFFFFFF
-
-
-def uniform(keys: Tensor, steps: Tensor, count: int) -> Tensor:
-    """Uniform numbers in [0, 1) for samples at different steps: the same on every device, in every batch.
-
-    A counter-based generator: the finaliser of SplitMix64 (Steele et al. 2014, Fast splittable pseudorandom number
-    generators) over (key, step, number of the draw).
-
-    Args:
-        keys: one for each sample, shape (N,), int64.
-        steps: the step of each sample, shape (N,), int64.
-        count: numbers for each sample, below 2 ** 20.
-
-    Returns:
-        Shape (N, count), float32.
-    """
-    draws = torch.arange(count, dtype=torch.int64, device=keys.device)
-    counter = keys[:, None] + _GOLDEN * ((steps[:, None] << 20) + draws + 1)
-    mixed = _shifted(counter, 30) * _FIRST
-    mixed = _shifted(mixed, 27) * _SECOND
-    return ((_shifted(mixed, 31) >> 40) & 0xFFFFFF).float() / (1 << 24)
-
-
-def _shifted(bits: Tensor, by: int) -> Tensor:
-    """``bits ^ (bits >> by)`` with zeros shifted in."""
-    return bits ^ ((bits >> by) & ((1 << (64 - by)) - 1))
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
-
-
-_GOLDEN, _FIRST, _SECOND = (_signed(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @contextmanager

@@ -1,11 +1,23 @@
-"""What a defense declares and does."""
+"""What a defense declares and does.
+
+A defense is one of three things: a :class:`Purifier` changes the image before the model sees it, a :class:`Rewiring`
+changes how the model is asked or what becomes of its answer, and a :class:`Detector` rejects images. They chain; the whole
+is a model again (:mod:`bench.defenses.defended`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
+
+from bench.models.noise import Noise
+
+Ask: TypeAlias = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) in [0, 1] to logits (N, K): whatever stands behind the defense."""
 
 
 class Defense(ABC):
@@ -46,3 +58,115 @@ class Purifier(Defense):
     def surrogate(self, x: Tensor) -> Tensor:
         """A differentiable stand-in whose gradient BPDA takes; the identity unless the defense names a better one."""
         return x
+
+    def purified(self, x: Tensor, noise: Noise) -> Tensor:
+        """The same with the draws of the pass; those that declare themselves ``stochastic`` may leave them alone and
+        draw from torch's, numpy's or Python's global generator, which the harness seeds for every pass.
+        """
+        return self.purify(x)
+
+
+class RandomPurifier(Purifier):
+    """A purifier whose randomness is drawn for each sample: the same sample gets the same draws in every batch."""
+
+    stochastic: ClassVar[bool] = True
+
+    @abstractmethod
+    def purified(self, x: Tensor, noise: Noise) -> Tensor:
+        """The purified images; every random number comes from ``noise``.
+
+        Args:
+            x: shape (N, C, H, W), float32 in [0, 1].
+            noise: the draws of this pass, one key for each sample.
+        """
+
+    def purify(self, x: Tensor) -> Tensor:
+        """Not to be had without draws.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{type(self).__name__} needs draws: call purified")
+
+
+class Rewiring(Defense):
+    """A defense that changes how the model is asked (votes, several models) or what becomes of its logits.
+
+    Attributes:
+        attacked_by_surrogate: whether the adaptive adversary's forward pass is :meth:`surrogate_logits`, too, because the
+            losses are useless on the real logits (saturated, or counts of votes). Claims are verified on the real ones.
+    """
+
+    attacked_by_surrogate: ClassVar[bool] = False
+
+    @abstractmethod
+    def logits(self, ask: Ask, x: Tensor, noise: Noise) -> Tensor:
+        """Logits of the defended model.
+
+        Args:
+            ask: the model behind the defense; may be called several times, with other numbers of images.
+            x: shape (N, C, H, W), float32 in [0, 1].
+            noise: the draws of this pass, one key for each sample.
+
+        Returns:
+            Shape (N, K).
+        """
+
+    def surrogate_logits(self, ask: Ask, x: Tensor, noise: Noise) -> Tensor:
+        """A differentiable stand-in whose gradient BPDA takes: the model itself unless the defense names a better one."""
+        return ask(x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What a detector may look at, for N images.
+
+    Attributes:
+        x: the images as the detector gets them, shape (N, C, H, W), float32 in [0, 1].
+        logits: of the model behind the detector, shape (N, K).
+        features: input of the network's last linear layer, shape (N, D); only where ``needs_features``.
+        ask: the model behind the detector, for other images than ``x``.
+    """
+
+    x: Tensor
+    logits: Tensor
+    features: Tensor | None
+    ask: Ask
+
+
+class Detector(Defense):
+    """A defense that rejects images whose score lies above a threshold.
+
+    The threshold is calibrated by :func:`bench.defenses.calibration.calibrate` at the stated false-positive rate on clean
+    images that neither training nor evaluation uses.
+
+    Attributes:
+        needs_features: whether it looks at ``Sight.features``; then nothing may stand between it and the network.
+        needs_fit: whether :meth:`fit` must be called; half of the calibration images are used for it, the other half for
+            the threshold.
+    """
+
+    rejects: ClassVar[bool] = True
+    needs_features: ClassVar[bool] = False
+    needs_fit: ClassVar[bool] = False
+
+    def fit(self, sight: Sight, y: Tensor) -> None:
+        """Learns what clean images look like; nothing to do unless ``needs_fit``.
+
+        Args:
+            sight: clean calibration images, N of them, without gradients.
+            y: their labels, shape (N,).
+        """
+        return
+
+    @abstractmethod
+    def score(self, sight: Sight) -> Tensor:
+        """How suspicious each image is, shape (N,), float32: higher is more suspicious.
+
+        Differentiable with respect to ``sight.x``, ``sight.logits`` and ``sight.features`` where the defense declares
+        itself ``differentiable``; otherwise :meth:`surrogate_score` gives the gradient.
+        """
+
+    def surrogate_score(self, sight: Sight) -> Tensor:
+        """A differentiable stand-in whose gradient BPDA takes; the score itself unless the defense names another."""
+        return self.score(sight)

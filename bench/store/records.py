@@ -72,6 +72,38 @@ class SampleRecord(NamedTuple):
     in files from before this column. Under ``first_success`` the attack stopped early: only an upper bound"""
     l1: float = math.nan
     """L1 distance of the judged point from the clean image; NaN in files from before this column"""
+    clean_correctness: float = math.nan
+    """share of the scoring draws of a stochastic defense in which the clean image is classified correctly and accepted; 0 or 1
+    for others, NaN in files from before this column"""
+    correctness: float = math.nan
+    """the share on the judged point, where a rejection counts as defended; never above ``clean_correctness``. Robust accuracy
+    is its mean; 0 or 1 for deterministic models, NaN in files from before this column"""
+    clean_rejected: bool = False
+    """the defense abstained on the clean image, which counts as an error"""
+    clean_rejection_margin: float = math.nan
+    """how far the detector's score lies above its threshold on the clean image, in units of logits: above 0 where it
+    rejects; NaN without a detector"""
+    rejection_margin: float = math.nan
+    """the same on the judged point"""
+    bare_prediction: int = -1
+    """prediction of the bare model on the clean image; -1 where there is no defense"""
+    bare_adversarial_prediction: int = -1
+    """prediction of the bare model on the judged point; -1 where there is no defense"""
+    psnr: float = math.nan
+    """peak signal-to-noise ratio of the judged point against the clean image, in dB; NaN without a purifier, and where the two
+    are equal"""
+    psnr_purified: float = math.nan
+    """the same of the purified judged point"""
+    ssim: float = math.nan
+    """structural similarity of the judged point to the clean image; NaN without a purifier, and for images that are too small"""
+    ssim_purified: float = math.nan
+    """the same of the purified judged point"""
+    lpips: float = math.nan
+    """LPIPS distance of the judged point from the clean image; NaN without a purifier, and where LPIPS isn't installed"""
+    lpips_purified: float = math.nan
+    """the same of the purified judged point"""
+    purify_seconds: float = math.nan
+    """seconds that the purifier took for the judged point, its share of the batch; NaN without a purifier"""
 
 
 class Estimate(BaseModel):

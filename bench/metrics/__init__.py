@@ -36,8 +36,16 @@ class Metric(Protocol):
 TABLE: dict[str, Entry] = {
     name: Entry(f"bench.metrics.{name}:{name}", summary, facts={"unit": unit})
     for name, unit, summary in (
-        ("clean_accuracy", "share", "correct on the clean images / all images"),
-        ("robust_accuracy", "share", "clean-correct and unbroken / all images: an upper bound"),
+        (
+            "clean_accuracy",
+            "share",
+            "correct on the clean images / all images; the mean over scoring draws behind a stochastic defense",
+        ),
+        (
+            "robust_accuracy",
+            "share",
+            "clean-correct and unbroken / all images; the mean over scoring draws behind a stochastic defense: an upper bound",
+        ),
         ("attack_success_rate", "share", "verified successes / clean-correct images"),
         ("median_distance", "distance", "median distance of the verified successes, in the threat model's norm"),
         ("mean_distance", "distance", "mean distance of the verified successes, in the threat model's norm"),
@@ -50,6 +58,49 @@ TABLE: dict[str, Entry] = {
         ("adversarial_confidence", "share", "mean probability of the wrong class on the verified successes"),
         ("forwards", "passes", "forward passes per sample"),
         ("backwards", "passes", "backward passes per sample"),
+        ("false_positive_rate", "share", "detector: clean images rejected / all images"),
+        (
+            "detection_rate",
+            "share",
+            "detector: judged points rejected / clean-correct samples whose judged point isn't the clean image",
+        ),
+        (
+            "detector_auc",
+            "share",
+            "detector: area under its ROC curve, judged points of clean-correct samples against all clean images",
+        ),
+        (
+            "tpr_at_5_fpr",
+            "share",
+            "detector: judged points of clean-correct samples above the threshold that 5 % of all clean images exceed",
+        ),
+        ("accuracy_with_rejection", "share", "detector: correct / accepted, on the clean images"),
+        ("psnr", "dB", "purifier: mean PSNR of the judged point against the clean image, in dB"),
+        ("psnr_purified", "dB", "purifier: mean PSNR of the purified judged point against the clean image, in dB"),
+        ("ssim", "similarity", "purifier: mean SSIM of the judged point to the clean image"),
+        ("ssim_purified", "similarity", "purifier: mean SSIM of the purified judged point to the clean image"),
+        ("lpips", "distance", "purifier: mean LPIPS distance of the judged point from the clean image"),
+        (
+            "lpips_purified",
+            "distance",
+            "purifier: mean LPIPS distance of the purified judged point from the clean image",
+        ),
+        (
+            "label_restoration_rate",
+            "share",
+            "defense: label given and accepted / judged points that fool the bare model, which was right on the clean image",
+        ),
+        (
+            "clean_damage",
+            "share",
+            "defense: clean images misclassified or rejected / those that the bare model classifies right",
+        ),
+        (
+            "defense_success_rate",
+            "share",
+            "defense: unbroken / clean-correct images, 1 - attack success rate: an upper bound",
+        ),
+        ("purify_ms", "ms", "purifier: milliseconds per image"),
     )
 }
 

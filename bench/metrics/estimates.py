@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +52,29 @@ def mean(values: npt.NDArray[np.float64]) -> Estimate:
     low, high = np.quantile(means, [0.025, 0.975])
     # Rounding in the sums may push the ends past a mean that all resamples share.
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), n=n)
+
+
+def bootstrap(n: int, statistic: Callable[[npt.NDArray[np.int64]], float], *, counted: int) -> Estimate:
+    """A statistic of images with a percentile bootstrap interval (Efron 1979; 1,000 resamples of images, a fixed seed).
+
+    Whole images are drawn, so that all that was measured on an image stays together. Resamples without a value are left out.
+    No interval from a single image. Where every resample has the same value the interval has no width, which says only
+    that the images can't tell.
+
+    Args:
+        n: number of images.
+        statistic: from how often each image is drawn, shape (n,), to a value; NaN where there is none.
+        counted: how many images the estimate names as its own; with 0 there is no value.
+    """
+    if counted == 0:
+        return Estimate(value=None, n=0)
+    value = statistic(np.ones(n, dtype=np.int64))
+    if counted == 1:
+        return Estimate(value=value, n=1)
+    drawn = (np.bincount(chosen, minlength=n) for chunk in _draws(n) for chosen in chunk)
+    values = np.array([statistic(counts) for counts in drawn])
+    low, high = np.quantile(values[~np.isnan(values)], [0.025, 0.975])
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), n=counted)
 
 
 def _draws(n: int) -> Iterator[npt.NDArray[np.int64]]:

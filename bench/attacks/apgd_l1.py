@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen, per_image, without_label
-from bench.attacks.checked import logits_of
+from bench.attacks.checked import logits_of, share_broken
 from bench.attacks.losses import LOSSES, margin, target_margin, targeted_dlr
 from bench.attacks.parameters import APGDParams, TargetedAPGDParams
 from bench.attacks.search_attack import Look, SearchAttack
@@ -39,6 +39,7 @@ class L1APGD(Attack):
     """
 
     norms: ClassVar[tuple[str, ...]] = ("l1",)
+    joint: ClassVar[bool] = True
     params: APGDParams | TargetedAPGDParams
 
     def runs(self, num_classes: int) -> int:
@@ -80,8 +81,10 @@ class L1APGD(Attack):
             chosen = samples.take(alive)
             target = chosen.y if targets is None else targets[alive, number // self.params.restarts]
             found = self._one_run(model, chosen, target, number, _quiet(context, broken))
-            logits = logits_of(model, found.x_adv, context.batch_size)
+            logits = logits_of(model, found.x_adv, chosen.y, context.batch_size)
             now = margin(logits, chosen.y) > 0
+            if model.stochastic or model.approximate:
+                now = share_broken(model, found.x_adv, chosen, context, minimum_norm=False) > 0.5
             outcome.add(found, alive, now, broken[alive], self.score(logits, chosen.y), context.search)
             broken[alive] |= now
             context.report(int(broken.sum()), int((~broken).sum()))
@@ -136,7 +139,7 @@ class TargetedL1APGD(L1APGD):
 
     def targets(self, model: Target, samples: Samples, context: AttackContext) -> Tensor:
         """All classes but the label by falling clean logit, shape (N, K - 1)."""
-        ranking = logits_of(model, samples.x, context.batch_size).argsort(dim=1, descending=True)
+        ranking = logits_of(model, samples.x, samples.y, context.batch_size).argsort(dim=1, descending=True)
         return without_label(ranking, samples.y)
 
     def passes(self, num_classes: int) -> tuple[float, float]:

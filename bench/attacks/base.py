@@ -28,15 +28,39 @@ class PassCounter(Protocol):
 class Target(Protocol):
     """The model under attack, defended or not: images in [0, 1] to logits, in float32.
 
-    Its forward pass is the real one; its gradient is exact, or a defense's surrogate (BPDA).
+    Its forward pass is the real one unless ``approximate``; its gradient is exact, or a defense's surrogate (BPDA).
     """
 
     num_classes: int
     microbatch: int | None
     passes: Any  # Any: a PassCounter; the class of the wrapper stands below this layer
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether two passes on one image may differ: gradients are averaged over draws, a success is a majority."""
+        ...
+
+    @property
+    def rejects(self) -> bool:
+        """Whether the logits have a column K: where it is the largest, the image is rejected."""
+        ...
+
+    @property
+    def approximate(self) -> bool:
+        """Whether what the attacker sees isn't the real forward pass, so that successes are claims."""
+        ...
+
+    @property
+    def real(self) -> Target:
+        """The same model with the real forward pass."""
+        ...
+
+    def drawing(self, keys: Tensor) -> AbstractContextManager[None]:
+        """Inside, passes of ``len(keys)`` images draw from these keys, one for each image, int64."""
+        ...
+
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits of shape (N, K) for images of shape (N, C, H, W)."""
+        """Logits of shape (N, K), or (N, K + 1), for images of shape (N, C, H, W)."""
         ...
 
     def compiled(self, size: int) -> AbstractContextManager[None]:
@@ -83,6 +107,7 @@ class AttackContext:
         compiled: whether the search runs on the model as compiled for passes of ``batch_size`` rows, with every success
             verified on the model itself.
         stage: which part of an ensemble this is; part of every draw.
+        eot_iter: passes whose losses and gradients are averaged at every point of a stochastic model.
     """
 
     threat_model: ThreatModel
@@ -94,6 +119,7 @@ class AttackContext:
     pinned: bool = False
     compiled: bool = False
     stage: str = ""
+    eot_iter: int = 1
 
     def exact(self) -> AttackContext:
         """The same in float32, on the model itself."""
@@ -114,6 +140,8 @@ class AttackResult:
         flags: what a reader of the number must know.
         zero_gradient: samples on which every gradient was zero, so that the attack never moved, shape (N,), bool;
             ``None`` where nobody looked.
+        eot_agreement: cosine between the gradients of two halves of the draws at the first point of each sample, shape
+            (N,), NaN where there was none; ``None`` for models that aren't stochastic. Near 1 the average has converged.
     """
 
     x_adv: Tensor
@@ -124,6 +152,7 @@ class AttackResult:
     stages: tuple[StageCost, ...] = ()
     flags: tuple[Flag, ...] = ()
     zero_gradient: Tensor | None = None
+    eot_agreement: Tensor | None = None
 
     @classmethod
     def untouched(cls, samples: Samples) -> AttackResult:
@@ -143,6 +172,8 @@ class Attack(ABC):
         revision: raised when its verdicts can change; part of a cell's identity.
         library: distributions whose version can change its verdicts; part of a cell's identity.
         chunked: whether it needs fixed chunks of samples, because a library draws from global generators.
+        joint: whether it attacks a detector and its classifier together: it passes logits through
+            :func:`bench.attacks.losses.answers`, so that a rejected point is no success.
     """
 
     norms: ClassVar[tuple[str, ...]]
@@ -150,6 +181,7 @@ class Attack(ABC):
     revision: ClassVar[int] = 1
     library: ClassVar[tuple[str, ...]] = ()
     chunked: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
     backends: ClassVar[dict[str, str]] = {}
     """Other implementations of the same attack, as ``module:class``."""
 

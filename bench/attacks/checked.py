@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from bench.attacks.base import AttackContext, Samples
+from bench.attacks.base import AttackContext, Samples, Target
+from bench.attacks.losses import answers, margin
 from bench.attacks.memory import in_pieces
 from bench.errors import AttackError
+from bench.models.noise import mixed
 
 
 def sound(values: Tensor, what: str) -> Tensor:
@@ -29,30 +31,67 @@ def sound(values: Tensor, what: str) -> Tensor:
     return values
 
 
-def logits_of(model: Callable[[Tensor], Tensor], x: Tensor, batch_size: int) -> Tensor:
-    """Logits without gradients, shape (N, K); pieces of the batch are halved when memory runs out.
+VERIFYING_DRAWS = 10
+"""Fresh draws of a stochastic model that verify a claim; they are neither those of the search nor those that score."""
+
+
+def logits_of(model: Target, x: Tensor, y: Tensor, batch_size: int, keys: Tensor | None = None) -> Tensor:
+    """Logits without gradients as they count for an attacker, shape (N, K); pieces are halved when memory runs out.
 
     Args:
-        model: images to logits.
+        model: the model under attack.
         x: images, shape (N, C, H, W), N at least 1.
+        y: labels, shape (N,).
         batch_size: the most images of one pass.
+        keys: what a stochastic model draws from, shape (N,); fresh draws where there are none.
 
     Raises:
         AttackError: where a logit isn't finite.
     """
-    return sound(torch.cat(in_pieces(model, x, batch_size)), "the model gave logits")
+    logits = sound(torch.cat(in_pieces(model, x, batch_size, keys)), "the model gave logits")
+    return answers(logits, y, model.num_classes)
 
 
-def succeeded(
-    model: Callable[[Tensor], Tensor], x_adv: Tensor, samples: Samples, context: AttackContext, *, minimum_norm: bool
+def margins(
+    model: Target, x: Tensor, samples: Samples, context: AttackContext, *, batch_size: int, salt: Tensor | int = 0
 ) -> Tensor:
-    """Which points are inside the threat model and misclassified, shape (N,).
+    """Margins of points on the real model: above 0 where misclassified and not rejected, shape (V, N).
+
+    V is 1, or ``VERIFYING_DRAWS`` for a stochastic model.
 
     Args:
-        model: images to logits.
+        model: the model under attack.
+        x: the points, shape (N, C, H, W), N at least 1.
+        samples: where they come from.
+        context: draws.
+        batch_size: the most images of one pass.
+        salt: makes the draws others, int64, shape (N,).
+    """
+    real = model.real
+    if not model.stochastic:
+        return margin(logits_of(real, x, samples.y, batch_size), samples.y)[None]
+    keys = mixed(keys_of(samples, context, purpose="verify"), salt)
+    drawn = (logits_of(real, x, samples.y, batch_size, mixed(keys, draw)) for draw in range(VERIFYING_DRAWS))
+    return torch.stack([margin(logits, samples.y) for logits in drawn])
+
+
+def keys_of(samples: Samples, context: AttackContext, *, purpose: str) -> Tensor:
+    """Keys of a stochastic model's draws that have nothing to do with those of another purpose, shape (N,)."""
+    draws = replace(context.draws, purpose=purpose)
+    return draws.keys(samples.ids, stage=context.stage, restarts=[0] * len(samples), device=samples.x.device)
+
+
+def share_broken(
+    model: Target, x_adv: Tensor, samples: Samples, context: AttackContext, *, minimum_norm: bool
+) -> Tensor:
+    """The share of draws in which points are inside the threat model and misclassified, shape (N,); 0 or 1 for one that
+    isn't stochastic.
+
+    Args:
+        model: the model under attack.
         x_adv: the points, shape (N, C, H, W), N at least 1.
         samples: where they come from.
-        context: threat model and batch size.
+        context: threat model, draws and batch size.
         minimum_norm: whether a point outside is simply no success; from other attacks it is an error.
 
     Raises:
@@ -67,4 +106,5 @@ def succeeded(
             f"{context.threat_model.norm} distance "
             f"{float(context.threat_model.distance(x_adv, samples.x)[bad]):.6g} with eps {context.threat_model.radius:.6g}"
         )
-    return inside & (logits_of(model, x_adv, context.batch_size).argmax(1) != samples.y)
+    found = margins(model, x_adv, samples, context, batch_size=context.batch_size) > 0
+    return (found & inside).float().mean(0)

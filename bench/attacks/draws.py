@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bench.models.noise import global_seed as global_seed
 from bench.models.noise import uniform as uniform
 
 
@@ -75,19 +73,3 @@ class Draws:
     def chunk_seed(self, sample_ids: Sequence[str], *, stage: str = "") -> int:
         """A 31-bit seed for a library that uses global generators: one for each fixed chunk of samples."""
         return self.number(sample_ids[0] if sample_ids else "", stage=stage, draw=-1) & 0x7FFFFFFF
-
-
-@contextmanager
-def global_seed(seed: int) -> Iterator[None]:
-    """Seeds the global generators of torch, numpy and Python, for libraries; puts them back afterwards."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    state, python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
-            random.setstate(python)

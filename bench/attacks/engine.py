@@ -17,17 +17,20 @@ from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen
-from bench.attacks.checked import sound
-from bench.attacks.losses import margin
+from bench.attacks.checked import keys_of, margins, sound
+from bench.attacks.losses import answers, margin
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
+from bench.models.noise import mixed
 
 T = TypeVar("T")
 
 HAIRLINE = 1e-4
 """A sample leaves the batch when its margin is this far above zero, relative to its largest logit (at least 1)."""
+_LOOKS = 1 << 20
+"""Draws of the looks beside the path have numbers from here on."""
 CLOSE = 0.1
 """Survivors whose best margin came this close to zero, relative to their clean margin, are searched again in float32."""
 
@@ -58,8 +61,14 @@ class _Search:
         self.attack, self.model, self.samples, self.context = attack, model, samples, context
         n, device = len(samples), samples.x.device
         fixed = context.pinned or context.compiled
-        self.exact = context.precision == "float32" and not context.compiled
+        self.random = bool(model.stochastic)
+        self.exact = (
+            context.precision == "float32" and not context.compiled and not model.approximate and not self.random
+        )
         """whether the search already sees what verifies it"""
+        self.eot = max(attack.eot_iter, context.eot_iter) if self.random else attack.eot_iter
+        self.keys = keys_of(samples, context, purpose="defense") if self.random else None
+        self.agreement = torch.full((n,), torch.nan, device=device) if self.random else None
         self.width = self.piece = context.batch_size if fixed else _even(n, max(1, context.batch_size))
         self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
         self.best = samples.x.clone()
@@ -68,6 +77,8 @@ class _Search:
         self.margin = torch.full((n,), -torch.inf, device=device)
         """the highest so far"""
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
+        self.sure = torch.ones(n, dtype=torch.bool, device=device)
+        """of the last success: whether every draw that verified it was misclassified"""
         self.settled = torch.zeros(n, dtype=torch.bool, device=device)
         self.moved = torch.zeros(n, dtype=torch.bool, device=device)
         """whether a gradient was ever other than zero"""
@@ -102,6 +113,8 @@ class _Search:
         )
         if self.attack.uses_gradients:
             result.zero_gradient = (~self.moved & (self.backwards > 0)).cpu()
+        if self.agreement is not None:
+            result.eot_agreement = self.agreement.cpu()
         return result
 
     def close(self) -> Tensor:
@@ -109,14 +122,14 @@ class _Search:
         return ~self.broken & (self.margin > -CLOSE * self.scale)
 
     def _rank(self) -> None:
-        x, y = self.samples.x, self.samples.y
-        found = self._patiently(
-            lambda: [
-                self.attack.rank(self._exact, *pair)
-                for pair in zip(torch.split(x, self.piece), torch.split(y, self.piece), strict=True)
-            ],
-            len(x),
-        )
+        x, y, classes = self.samples.x, self.samples.y, self.model.num_classes
+
+        def ranked(rows: Tensor) -> tuple[Tensor, int]:
+            keys = None if self.keys is None else self.keys[rows]
+            return self.attack.rank(lambda z: answers(self._exact(z, keys), y[rows], classes), x[rows], y[rows])
+
+        everyone = torch.arange(len(x), device=x.device)
+        found = self._patiently(lambda: [ranked(rows) for rows in torch.split(everyone, self.piece)], len(x))
         self.ranking = torch.cat([ranking for ranking, _ in found])
         self.forwards += 1
         self.backwards += found[0][1]
@@ -151,10 +164,10 @@ class _Search:
         """One pass, in smaller pieces where memory runs out."""
         gradients = self.attack.uses_gradients and bool((batch.iteration < self.attack.steps).any())
         seen = self._patiently(lambda: self._passes(batch, gradients), len(batch))
-        self.forwards[batch.place] += self.attack.eot_iter
+        self.forwards[batch.place] += self.eot
         if gradients:
             here = batch.iteration < self.attack.steps
-            self.backwards[batch.place] += self.attack.eot_iter * len(seen.gradients) * here
+            self.backwards[batch.place] += self.eot * len(seen.gradients) * here
             self._note_zero_gradients(batch, seen)
         return seen
 
@@ -167,9 +180,9 @@ class _Search:
     def _pass(self, batch: Batch, gradients: bool) -> Seen:
         x = sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
         seen = []
-        for _ in range(self.attack.eot_iter):
+        for draw in range(self.eot):
             with torch.set_grad_enabled(gradients):
-                logits = self._logits(x)
+                logits = answers(self._logits(x, self._keys(batch, draw)), batch.y, self.model.num_classes)
                 losses = self.attack.losses(logits, batch)
             last = len(losses) - 1
             found = (
@@ -184,27 +197,54 @@ class _Search:
             for gradient in found:
                 sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
+        if self.agreement is not None and gradients:
+            self._note_agreement(batch, seen)
         return Seen.mean(seen)
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _keys(self, batch: Batch, draw: int) -> Tensor | None:
+        """What a stochastic model draws from: its own for every run, point and draw of each sample."""
+        if self.keys is None:
+            return None
+        return mixed(mixed(mixed(self.keys[batch.place], batch.run), batch.iteration), draw)
+
+    def _note_agreement(self, batch: Batch, seen: list[Seen]) -> None:
+        """How much two halves of the draws agree on the first gradient of a sample."""
+        assert self.agreement is not None
+        fresh = (torch.isnan(self.agreement[batch.place]) & (batch.iteration == 0)).nonzero().flatten()
+        half = len(seen) // 2
+        if half and len(fresh):
+            one, other = (
+                torch.stack([part.gradients[0][fresh].flatten(1) for part in parts]).mean(0)
+                for parts in (seen[:half], seen[half : 2 * half])
+            )
+            self.agreement[batch.place[fresh]] = torch.nn.functional.cosine_similarity(one, other)
+
+    def _logits(self, x: Tensor, keys: Tensor | None) -> Tensor:
         """Of the model as the search sees it: in its precision, and compiled where that is asked for."""
         with self.model.compiled(self.width) if self.context.compiled else nullcontext():
             if self.context.precision == "float32":
-                return self._exact(x)
+                return self._exact(x, keys)
             with torch.autocast(x.device.type, dtype=torch.bfloat16):
-                return self._exact(x)
+                return self._exact(x, keys)
 
-    def _exact(self, x: Tensor) -> Tensor:
+    def _exact(self, x: Tensor, keys: Tensor | None = None, model: Target | None = None) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
-        count = len(x)
+        count, model = len(x), model or self.model
         if self.context.pinned and count < self.piece:
             x = torch.cat([x, x.detach()[:1].expand(self.piece - count, *x.shape[1:])])
-        return self.model(x)[:count]
+            keys = None if keys is None else torch.cat([keys, keys[:1].expand(self.piece - count)])
+        with nullcontext() if keys is None else model.drawing(keys):
+            return model(x)[:count]
 
-    def _plain(self, x: Tensor, model: Callable[[Tensor], Tensor]) -> Tensor:
+    def _plain(
+        self, x: Tensor, y: Tensor, pass_: Callable[[Tensor, Tensor | None], Tensor], keys: Tensor | None
+    ) -> Tensor:
+        """Logits without gradients, as they count for an attacker."""
+        sound(x, "the attack made points")
         with torch.no_grad():
-            found = torch.cat([model(part) for part in torch.split(sound(x, "the attack made points"), self.piece)])
-        return sound(found, "the model gave logits")
+            rows = torch.split(torch.arange(len(x), device=x.device), self.piece)
+            found = torch.cat([pass_(x[part], None if keys is None else keys[part]) for part in rows])
+        return answers(sound(found, "the model gave logits"), y, self.model.num_classes)
 
     def _patiently(self, call: Callable[[], T], count: int) -> T:
         """Tries again with pieces of half the size where memory runs out."""
@@ -221,9 +261,13 @@ class _Search:
     def _look(self, x: Tensor) -> Seen:
         """Evaluates other points of the batch for the attack, and keeps what they show."""
         batch = self.batch
-        logits = self._patiently(lambda: self._plain(x, self._logits), len(x))
-        self.forwards[batch.place] += 1
-        seen = Seen(logits, margin(logits, batch.y), self.attack.losses(logits, batch))
+        drawn = []
+        for draw in range(self.eot if self.random else 1):
+            keys = self._keys(batch, _LOOKS + draw)
+            logits = self._patiently(lambda keys=keys: self._plain(x, batch.y, self._logits, keys), len(x))  # type: ignore[misc]
+            drawn.append(Seen(logits, margin(logits, batch.y), self.attack.losses(logits, batch)))
+            self.forwards[batch.place] += 1
+        seen = Seen.mean(drawn)
         self._keep(batch, x, seen)
         return seen
 
@@ -246,15 +290,15 @@ class _Search:
             inside = adversarial & (distance <= self.context.threat_model.radius)
             score = closeness(self.attack, seen, distance, self.context.threat_model.radius)
             self._take(adversarial & (score > self.score[place]), place, x, score)
-        elif self.context.search == "strongest":
-            score = seen.margin if self.attack.ranked_by == "margin" else seen.loss
+        elif self.context.search == "strongest" or self.random:
+            score = seen.margin if self.attack.ranked_by == "margin" or self.random else seen.loss
             better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
             self._take(better, place, x, score)
         else:
             self._take(adversarial & (seen.margin > self.score[place]), place, x, seen.margin)
         self.broken[place] = was | inside
         if self.context.search == "first_success":
-            self.settled[place] |= inside & (seen.margin > HAIRLINE * scale)
+            self.settled[place] |= inside & self.sure[place] & (seen.margin > HAIRLINE * scale)
 
     def _take(self, better: Tensor, place: Tensor, x: Tensor, score: Tensor) -> None:
         """Better points take the places of those before them."""
@@ -265,15 +309,33 @@ class _Search:
             self.score[chosen] = score[rows].to(self.score.dtype)
 
     def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> None:
-        """In a cheaper precision or on compiled code a success is a claim: the model in float32 says whether it is one."""
+        """In a cheaper precision, on compiled code, behind a stand-in or in the draws of the search a success is a claim: the
+        real model in float32 says whether it is one, of a stochastic model the majority of draws of their own.
+        """
         if self.exact:
             return
         claimed = (seen.margin > 0).nonzero().flatten()
-        if len(claimed):
-            points = x[claimed]
-            logits = self._patiently(lambda: self._plain(points, self._exact), len(points))
-            self.forwards[batch.place[claimed]] += 1
-            seen.margin[claimed] = margin(logits, batch.y[claimed])
+        if not len(claimed):
+            return
+        points, place, y = x[claimed], batch.place[claimed], batch.y[claimed]
+        if self.random:
+            samples = self.samples.take(place)
+            salt = (batch.run[claimed] << 24) + batch.iteration[claimed]
+            found = self._patiently(
+                lambda: margins(self.model, points, samples, self.context, batch_size=self.piece, salt=salt),
+                len(points),
+            )
+            self.sure[place] = (found > 0).all(0)
+            # Above 0 where more than half of the draws are.
+            seen.margin[claimed] = found.sort(0, descending=True).values[len(found) // 2]
+            self.forwards[place] += len(found)
+            return
+        logits = self._patiently(lambda: self._plain(points, y, self._judged, None), len(points))
+        self.forwards[place] += 1
+        seen.margin[claimed] = margin(logits, y)
+
+    def _judged(self, x: Tensor, keys: Tensor | None) -> Tensor:
+        return self._exact(x, keys, self.model.real)
 
     def _advance(self, seen: Seen) -> None:
         """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""
@@ -304,7 +366,7 @@ class _Search:
         rows = ended.nonzero().flatten()
         place, run = batch.place[rows], batch.run[rows]
         gone = self.settled[place] | (run + 1 >= self.runs)
-        if self.context.search == "first_success" and not self.attack.minimum_norm:
+        if self.context.search == "first_success" and not self.attack.minimum_norm and not self.random:
             left = gone & ~self.broken[place]  # what a survivor shows for its records is where its search ended
             self.best[place[left]] = batch.x_adv[rows[left]]
         if bool(gone.any()):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
-from bench.attacks.checked import succeeded
+from bench.attacks.checked import share_broken
 from bench.store.parts import StageCost
 from bench.store.records import Flag
 
@@ -25,7 +26,9 @@ SQUARE_TOLERANCE = 0.002
 
 
 class Ensemble(Attack):
-    """Attacks one after the other; a sample leaves with the first that breaks it."""
+    """Attacks one after the other; a sample leaves with the first that breaks it, of a stochastic model in every draw."""
+
+    joint: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -41,14 +44,18 @@ class Ensemble(Attack):
         result = AttackResult.untouched(samples)
         result.zero_gradient = torch.ones(len(samples), dtype=torch.bool)
         alive = torch.arange(len(samples), device=samples.x.device)
+        best = torch.zeros(len(samples), device=samples.x.device)
         costs: list[StageCost] = []
         for name, attack in self.stages:
             if not len(alive):
                 break
             started, chosen = time.perf_counter(), samples.take(alive)
             found = attack.run(model, chosen, _stage_context(context, name, len(samples), len(alive), first=not costs))
-            broken = succeeded(model, found.x_adv, chosen, context, minimum_norm=attack.minimum_norm)
-            _take(result, found, alive, broken, name, everything=not costs and context.search == "strongest")
+            share = share_broken(model, found.x_adv, chosen, context, minimum_norm=attack.minimum_norm)
+            before, best[alive] = best[alive], torch.maximum(best[alive], share)
+            everything = not costs and context.search == "strongest"
+            _take(result, found, alive, (share > before) | everything, share > before, name)
+            broken = (share > 0.5) & (before <= 0.5)
             costs.append(
                 StageCost(
                     name=name,
@@ -57,7 +64,7 @@ class Ensemble(Attack):
                     seconds=time.perf_counter() - started,
                 )
             )
-            alive = alive[~broken]
+            alive = alive[best[alive] < 1]
         result.stages, result.flags = tuple(costs), square_flags(costs, len(samples))
         if any(name == "square" for name, _ in self.stages):
             result.zero_gradient = None  # they were attacked without gradients
@@ -77,11 +84,17 @@ def _stage_context(context: AttackContext, name: str, total: int, alive: int, *,
     return replace(context, stage=name, search=search, report=report)
 
 
-def _take(
-    result: AttackResult, found: AttackResult, alive: Tensor, broken: Tensor, name: str, *, everything: bool
-) -> None:
-    """Adds what a stage found to what the ensemble has."""
-    chosen = torch.ones_like(broken) if everything else broken
+def _take(result: AttackResult, found: AttackResult, alive: Tensor, chosen: Tensor, broken: Tensor, name: str) -> None:
+    """Adds what a stage found to what the ensemble has.
+
+    Args:
+        result: of the ensemble, changed in place.
+        found: of the stage.
+        alive: places of the samples that the stage attacked.
+        chosen: whose points are taken.
+        broken: whose points broke more draws than any before.
+        name: of the stage.
+    """
     result.x_adv[alive[chosen]] = found.x_adv[chosen]
     places = alive.cpu()
     result.iterations[places] += found.iterations
@@ -89,6 +102,9 @@ def _take(
     result.backwards[places] += found.backwards
     for place in alive[broken].tolist():
         result.stage[place] = name
+    if found.eot_agreement is not None and result.eot_agreement is None:
+        result.eot_agreement = torch.full((len(result.iterations),), torch.nan)
+        result.eot_agreement[places] = found.eot_agreement
     if result.zero_gradient is not None and found.zero_gradient is not None:
         result.zero_gradient[places] &= found.zero_gradient
 

@@ -85,5 +85,26 @@ def target_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
 
 
+def answers(logits: Tensor, y: Tensor, num_classes: int) -> Tensor:
+    """The logits that count for an attacker: being rejected is as bad as being classified right.
+
+    The column of a detector is folded into the label's, so that a sample is misclassified exactly where another class
+    beats both: every loss then attacks classifier and detector jointly (Carlini & Wagner 2017, arXiv:1705.07263).
+
+    Args:
+        logits: shape (N, K), or (N, K + 1) where the last column is the rejection.
+        y: labels, shape (N,).
+        num_classes: K.
+
+    Returns:
+        Shape (N, K).
+    """
+    if logits.shape[1] == num_classes:
+        return logits
+    classes, rejection = logits[:, :num_classes], logits[:, num_classes:].amax(1, keepdim=True)
+    label = torch.maximum(classes.gather(1, y[:, None]), rejection)
+    return classes.scatter(1, y[:, None], label)
+
+
 _TINY = 1e-12
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

@@ -29,7 +29,7 @@ def search_again(
     chosen = samples.take(rows)
     found = attack.run(model, chosen, context.exact())
     before = result.x_adv[rows]
-    logits = (logits_of(model, x_adv, context.batch_size) for x_adv in (before, found.x_adv))
+    logits = (logits_of(model.real, x_adv, chosen.y, context.batch_size) for x_adv in (before, found.x_adv))
     was, now = (margin(values, chosen.y) > 0 for values in logits)
     distance = context.threat_model.distance
     better = now & (~was | (distance(found.x_adv, chosen.x) < distance(before, chosen.x)))

@@ -27,6 +27,7 @@ class SearchAttack(Attack):
             the runs of a sample have different losses.
     """
 
+    joint: ClassVar[bool] = True
     last_look: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = True
     chooses_targets: ClassVar[bool] = False

@@ -78,6 +78,10 @@ class CountedModel(nn.Module):
         ModelError: if mean and std don't go together.
     """
 
+    stochastic = False
+    rejects = False
+    approximate = False
+
     def __init__(
         self,
         module: nn.Module,
@@ -123,6 +127,16 @@ class CountedModel(nn.Module):
         if logits.requires_grad and x.requires_grad:
             self._count_backward(logits, len(x))
         return logits
+
+    @property
+    def real(self) -> CountedModel:
+        """The model as the judge sees it: an attacker sees the same."""
+        return self
+
+    @contextmanager
+    def drawing(self, keys: Tensor) -> Iterator[None]:
+        """Random models draw from keys; this one has nothing to draw."""
+        yield
 
     @contextmanager
     def compiled(self, size: int) -> Iterator[None]:

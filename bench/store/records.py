@@ -95,7 +95,7 @@ class SampleRecord(NamedTuple):
     psnr_purified: float = math.nan
     """the same of the purified judged point"""
     ssim: float = math.nan
-    """structural similarity of the judged point to the clean image; NaN without a purifier, and for images that are too small"""
+    """structural similarity of the judged point to the clean image; NaN without a purifier, and for images below 11 pixels"""
     ssim_purified: float = math.nan
     """the same of the purified judged point"""
     lpips: float = math.nan

@@ -19,8 +19,8 @@ from bench.suites.spec import (
     ThreatModelSpec,
 )
 
-Role = Literal["suite", "prerequisite", "oblivious", "gradient_free"]
-"""Why a cell is there: the suite asks for it; another cell reads its examples; the harness adds it to defended rows."""
+Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free"]
+"""Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Cell:
         defense = "" if self.defense.name == "none" else f" + {self.defense_id}"
         seed = f" seed {self.seed}" if self.seed else ""
         roles = {"prerequisite": " (examples for the oblivious adversary)", "gradient_free": " (gradient-free check)"}
-        adversary = " oblivious" if self.adversary == "oblivious" else ""
+        adversary = "" if self.adversary == "adaptive" else f" {self.adversary}"
         attack = f"{self.attack_id}{adversary}{seed}{roles.get(self.role, '')}"
         return f"{self.model.id}{defense} | {self.threat_model.label} | {attack}"
 
@@ -88,7 +88,7 @@ class Cell:
             "dataset": {"name": self.dataset.name, "split": self.dataset.split},
             "threat_model": {"norm": self.threat_model.norm, "eps": str(self.threat_model.eps)},
             "attack": {"name": self.attack.name, "backend": self.attack.backend, "args": self.attack.args},
-            "defense": {"name": self.defense.name, "args": self.defense.args},
+            "defense": _content(self.defense),
             "adversary": self.adversary,
             "transferred": self.role == "oblivious",
             "seed": self.seed,
@@ -100,6 +100,14 @@ class Cell:
     def id(self, facts: Mapping[str, Any]) -> str:  # Any: JSON values
         """The readable prefix and a hash of the identity."""
         return f"{self.slug}-{digest(self.identity(facts))}"
+
+
+def _content(defense: DefenseSpec) -> dict[str, Any]:  # Any: JSON values
+    """A defense without its name in tables; what isn't set is left out, so that new keys leave old ids as they are."""
+    content = defense.model_dump(mode="json", exclude={"id", "chain"})
+    links = [_content(link) for link in defense.chain]
+    whole = {"name": defense.name, "args": defense.args, **({"chain": links} if links else {})}
+    return {**whole, **{key: value for key, value in content.items() if value is not None and key not in whole}}
 
 
 def digest(value: object) -> str:

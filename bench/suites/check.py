@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,13 +18,15 @@ from bench import registry
 from bench.errors import Problem, SuiteError
 from bench.registry import Entry, Registry
 from bench.suites.conflicts import conflicts
+from bench.suites.declared import declared
 from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import nearest, problems_of, shown
 from bench.suites.models import model_problems
+from bench.suites.naming import entry_of
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec, format_eps
 
-_REFUSED = {"stochastic": "stochastic", "rejects": "rejecting"}
+_SURROGATES = ("own", "identity", "exact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Parts:
     """The parts of a suite that are in order by themselves, with their indices."""
 
     dataset: DatasetSpec | None
+    calibration: DatasetSpec | None
     threat_models: Mapping[int, ThreatModelSpec]
     models: Mapping[int, ModelSpec]
     attacks: Mapping[int, AttackSpec]
@@ -43,7 +47,7 @@ class Parts:
         """All parts of a whole suite."""
         lists = (suite.threat_models, suite.models, suite.attacks, suite.defenses, suite.metrics)
         threat_models, models, attacks, defenses, metrics = (dict(enumerate(one)) for one in lists)
-        return cls(suite.dataset, threat_models, models, attacks, defenses, metrics, suite.plugins)  # type: ignore[arg-type]
+        return cls(suite.dataset, suite.calibration, threat_models, models, attacks, defenses, metrics, suite.plugins)  # type: ignore[arg-type]
 
 
 def check(loaded: LoadedSuite | Suite) -> None:
@@ -65,7 +69,9 @@ def part_problems(parts: Parts, sources: Sources) -> list[Problem]:
     """What is wrong with the parts by themselves: names, parameters, radii, models."""
     checker = _Checker(sources, parts.plugins)
     if parts.dataset is not None:
-        checker.dataset(parts.dataset)
+        checker.dataset("dataset", parts.dataset)
+    if parts.calibration is not None:
+        checker.dataset("calibration", parts.calibration)
     for index, threat_model in parts.threat_models.items():
         checker.threat_model(("threat_models", index), threat_model)
     for index, model in parts.models.items():
@@ -148,20 +154,20 @@ class _Checker:
             guess = f"{eps}/255" if threat_model.eps <= 255 and "/" not in eps else "8/255"
             self.add((*loc, "eps"), f"eps is in [0, 1] units, got {eps}; did you mean {guess}?", "above 0, at most 1")
 
-    def dataset(self, dataset: DatasetSpec) -> None:
-        entry = self.named(registry.datasets, ("dataset",), dataset.name, dataset.args)
+    def dataset(self, section: str, dataset: DatasetSpec) -> None:
+        entry = self.named(registry.datasets, (section,), dataset.name, dataset.args)
         for fact, key in (("sources", "source"), ("splits", "split")):
             there, value = tuple(entry.facts.get(fact, ())) if entry is not None else (), getattr(dataset, key)
             if there and value is not None and value not in there:
                 self.add(
-                    ("dataset", key),
+                    (section, key),
                     f"{dataset.name} has no {key} {shown(value)}{nearest(value, there)}",
                     ", ".join(there),
                 )
         for key in entry.facts.get("needs", ()) if entry is not None else ():
             if getattr(dataset, key, dataset.args.get(key)) in (None, ""):
                 self.add(
-                    ("dataset", key), f"the dataset {dataset.name} has no {key}: it needs one", "a file or directory"
+                    (section, key), f"the dataset {dataset.name} has no {key}: it needs one", "a file or directory"
                 )
 
     def backend(self, loc: Loc, attack: AttackSpec, entry: Entry | None) -> None:
@@ -177,11 +183,48 @@ class _Checker:
                 self.add((*loc, "args", key), message, ", ".join("null" if one is None else str(one) for one in values))
 
     def defense(self, loc: Loc, defense: DefenseSpec) -> None:
-        entry = self.named(registry.defenses, loc, defense.name, defense.args)
-        for fact, word in _REFUSED.items():
-            if entry is not None and entry.facts.get(fact):
-                message = f"{word} defenses can't be scored yet, and {defense.name} is one"
-                self.add((*loc, "name"), message, "a defense that is deterministic and answers every image, or none")
+        for place, link in enumerate(defense.chain):
+            self.defense((*loc, "chain", place), link)
+        kinds = [self._kind(link) for link in defense.chain]
+        for place, (kind, after) in enumerate(pairwise(kinds)):
+            if kind == "detector" and after != "detector":
+                message = f"nothing but another detector comes after a detector, got {defense.chain[place + 1].name}"
+                self.add((*loc, "chain", place + 1), message, "purifiers first, then votes, then detectors")
+            if kind == "rewiring" and after == "purifier":
+                message = f"a purifier comes before what asks the model, got {defense.chain[place + 1].name} after it"
+                self.add((*loc, "chain", place + 1), message, "purifiers first, then votes, then detectors")
+        entry = None if defense.chain else self.named(registry.defenses, loc, defense.name, defense.args)
+        if defense.surrogate is not None:
+            self._surrogate(loc, defense, entry)
+        draws = [key for key in ("eot_iter", "scoring_draws") if getattr(defense, key) is not None]
+        if draws and (entry is not None or defense.chain) and not declared(defense).stochastic:
+            self.add((*loc, draws[0]), f"{defense.name} is not stochastic: it has no draws", "a stochastic defense")
+
+    @staticmethod
+    def _kind(defense: DefenseSpec) -> str:
+        entry = entry_of(registry.defenses, defense.name)
+        return str(entry.facts.get("kind", "purifier")) if entry is not None else ""
+
+    def _surrogate(self, loc: Loc, defense: DefenseSpec, entry: Entry | None) -> None:
+        """``surrogate`` is one of our words, or a differentiable purifier."""
+        there = registry.defenses.entries()
+        pure = [
+            name
+            for name, one in there.items()
+            if one.facts.get("kind", "purifier") == "purifier" and one.facts.get("differentiable")
+        ]
+        accepted = ", ".join([*_SURROGATES, *pure])
+        if defense.surrogate not in (*_SURROGATES, *pure):
+            message = (
+                f"unknown surrogate {shown(defense.surrogate)}{nearest(str(defense.surrogate), [*_SURROGATES, *pure])}"
+            )
+            self.add((*loc, "surrogate"), message, accepted)
+        elif defense.chain:
+            message = "a chain has no surrogate of its own: each of its defenses may have one"
+            self.add((*loc, "surrogate"), message, "surrogate inside the chain")
+        elif entry is not None and entry.facts.get("kind", "purifier") == "detector" and defense.surrogate in pure:
+            message = f"{defense.name} is a detector: a purifier can't stand in for its score"
+            self.add((*loc, "surrogate"), message, ", ".join(_SURROGATES))
 
 
 def _noun(table: Registry[Any]) -> str:

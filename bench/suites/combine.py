@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from bench.suites.declared import declared
 from bench.suites.spec import (
     Adversary,
     AttackSpec,
@@ -33,7 +34,7 @@ def product(suite: Suite) -> Iterator[Combined]:
     """Every combination of a resolved suite, before ``include`` and ``exclude``.
 
     The bare model has one adversary: the one that knows the model. A defended row has the oblivious one too wherever
-    it has the adaptive one.
+    it has the adaptive one, and the naive one where the suite asks for it and it is another.
     """
     for model in suite.models:
         for threat_model in suite.threat_models:
@@ -47,7 +48,10 @@ def adversaries(suite: Suite, defense: DefenseSpec) -> tuple[Adversary, ...]:
     """Who attacks a row, the adaptive one first."""
     if defense.name == "none":
         return ("adaptive",)
-    return ("adaptive", "oblivious") if "adaptive" in suite.adversaries else ("oblivious",)
+    naive: tuple[Adversary, ...] = ("naive",) if "naive" in suite.adversaries and not declared(defense).plain else ()
+    if "adaptive" in suite.adversaries:
+        return ("adaptive", *naive, "oblivious")
+    return (*naive, *(("oblivious",) if "oblivious" in suite.adversaries or not naive else ()))
 
 
 def kept(suite: Suite) -> list[Combined]:

@@ -11,6 +11,7 @@ from bench.errors import Problem
 from bench.registry import Entry
 from bench.suites.cells import digest
 from bench.suites.combine import Combined, kept, listed, matches, meets, names, product
+from bench.suites.declared import declared
 from bench.suites.messages import nearest, shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
@@ -32,7 +33,12 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
             sources.problem((key,), "include and exclude leave no combination", "filters that leave at least one")
         )
     return (
-        problems + _norms(resolved, left, sources) + _idle(suite, resolved, left, sources) + _classes(resolved, sources)
+        problems
+        + _norms(resolved, left, sources)
+        + _defense_norms(resolved, left, sources)
+        + _joint(resolved, left, sources)
+        + _idle(suite, resolved, left, sources)
+        + _classes(resolved, sources)
     )
 
 
@@ -124,6 +130,46 @@ def _norms(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[
             under = ", ".join(f"{one.norm}:{format_eps(one.eps)}" for one in wrong if one.norm == norm)
             message = f"{_NEVER}: the attack {name} under {under}; it works under {works} only"
             remedy = f"exclude: [{{attack: {attack.id}, threat_model: '{norm}:*'}}] to leave it out there"
+            problems.append(sources.problem(("attacks", index), message, remedy))
+    return problems
+
+
+def _defense_norms(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
+    """Defenses under norms that they say nothing about."""
+    problems: list[Problem] = []
+    for index, defense in enumerate(resolved.defenses):
+        met = dict.fromkeys(one.threat_model.norm for one in left if one.defense is defense)
+        for link in defense.links:
+            entry = entry_of(registry.defenses, link.name)
+            norms = entry.norms if entry is not None else ()
+            for norm in met if norms else ():
+                if norm not in norms:
+                    works = " and ".join(norms)
+                    message = f"{_NEVER}: the defense {link.name} under {norm}; it works under {works} only"
+                    remedy = f"exclude: [{{defense: {defense.id}, threat_model: '{norm}:*'}}] to leave it out there"
+                    problems.append(sources.problem(("defenses", index), message, remedy))
+    return problems
+
+
+def _joint(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
+    """Libraries against defenses that reject: they don't know that a rejected point is no success."""
+    problems: list[Problem] = []
+    for index, attack in enumerate(resolved.attacks):
+        entry = entry_of(registry.attacks, attack.name)
+        if entry is None or attack.backend in (None, "bench"):
+            continue
+        met = dict.fromkeys(
+            str(one.defense.id)
+            for one in left
+            if one.attack is attack and one.adversary == "adaptive" and declared(one.defense).rejects
+        )
+        if met:
+            names = ", ".join(met)
+            message = (
+                f"{_NEVER}: the backend {attack.backend} of {attack.name} against {names}, which rejects images: it can't "
+                "attack detector and classifier together"
+            )
+            remedy = f"backend: bench, or exclude: [{{attack: {attack.id}, defense: {next(iter(met))}}}]"
             problems.append(sources.problem(("attacks", index), message, remedy))
     return problems
 

@@ -28,7 +28,8 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     Models come in the order of the suite, then threat models, defenses (the bare model first) and attacks. Beside what
     the suite asks for, a defended row gets one cell per attack that judges the examples made against the bare model
     (``oblivious``), the ``prerequisite`` cells that make those examples, shared by all defenses and placed before the
-    first that reads them, and one small gradient-free attack per seed. An attack whose examples can't be reused
+    first that reads them, its ``naive`` cells where the suite asks for that adversary, and one small gradient-free attack
+    per seed. An attack whose examples can't be reused
     (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
     spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
     (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
@@ -101,6 +102,9 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
             yield _cell(suite, one, seed, "suite", search=one.attack.search or suite.run.search)
     if row[0].defense.name == "none":
         return
+    for one in row:
+        for seed in suite.run.seeds if one.adversary == "naive" else ():
+            yield _cell(suite, one, seed, "naive", search=one.attack.search or suite.run.search)
     oblivious = [one for one in row if one.adversary == "oblivious" and _reusable(one.attack)]
     first = {_content(one.attack): one for one in reversed(oblivious)}
     reused = [one for one in oblivious if first[_content(one.attack)] is one]

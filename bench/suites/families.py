@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.suites.cells import Cell, digest
+from bench.suites.declared import declared
 
 
 def next_smaller(cells: Sequence[Cell]) -> list[int | None]:
@@ -16,14 +17,16 @@ def next_smaller(cells: Sequence[Cell]) -> list[int | None]:
 
     A family is what differs in nothing but eps: role, model, defense, adversary, attack, seed, precision and norm. Only
     cells that attack and stop at the first success (``first_success``) have one: the points of a ``strongest`` search
-    are wanted at their own eps, ``prerequisite`` and ``oblivious`` cells among them.
+    are wanted at their own eps, ``prerequisite`` and ``oblivious`` cells among them. Nor have those of a stochastic defense:
+    a larger ball leaves fewer draws right on a sample that a majority of draws gets wrong already.
 
     Args:
         cells: of one suite, in any order.
     """
     families: dict[str, list[int]] = {}
     for place, cell in enumerate(cells):
-        if cell.search == "first_success" and cell.role in ("suite", "gradient_free"):
+        alone = cell.search != "first_success" or cell.role not in ("suite", "gradient_free")
+        if not alone and not declared(cell.defense).stochastic:
             families.setdefault(_family(cell), []).append(place)
     found: list[int | None] = [None] * len(cells)
     for places in families.values():

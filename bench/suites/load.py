@@ -78,6 +78,7 @@ def _right_parts(plain: Mapping[str, Any]) -> Parts:  # Any: what stands in the 
 
     return Parts(
         right(DatasetSpec, [plain.get("dataset")]).get(0),
+        None if plain.get("calibration") is None else right(DatasetSpec, [plain["calibration"]]).get(0),
         right(ThreatModelSpec, items("threat_models", each_eps)),
         right(ModelSpec, items("models"), mend=False),
         right(AttackSpec, items("attacks")),
@@ -113,4 +114,9 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
     )
     dataset = suite.dataset.model_copy(update={"path": found(suite.dataset.path, ("dataset", "path"))})
     plugins = tuple(str(found(plugin, ("plugins", index))) for index, plugin in enumerate(suite.plugins))
-    return suite.model_copy(update={"models": models, "dataset": dataset, "plugins": plugins})
+    calibration = suite.calibration
+    if calibration is not None:
+        calibration = calibration.model_copy(update={"path": found(calibration.path, ("calibration", "path"))})
+    return suite.model_copy(
+        update={"models": models, "dataset": dataset, "calibration": calibration, "plugins": plugins}
+    )

@@ -14,7 +14,7 @@ from bench.errors import UnknownNameError
 from bench.registry import Entry, Registry
 from bench.suites.cells import digest
 from bench.suites.short_forms import model_id
-from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Suite
+from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, RunOptions, Suite
 
 _S = TypeVar("_S", AttackSpec, DefenseSpec, ModelSpec)
 _MODEL_FIELDS = ("source", "threat_model", "architecture", "weights", "directory", "key", "architecture_args", "args")
@@ -27,7 +27,7 @@ def resolve(suite: Suite) -> Suite:
     left as they are: :func:`bench.suites.check.check` names them. Resolving twice changes nothing.
     """
     attacks = [_with_backend(_with_defaults(attack, registry.attacks)) for attack in suite.attacks]
-    defenses = [_with_defaults(defense, registry.defenses) for defense in suite.defenses]
+    defenses = [_with_draws(_filled(defense), suite.run) for defense in suite.defenses]
     return suite.model_copy(
         update={
             "attacks": _with_ids(attacks, attack_ids(suite.attacks)),
@@ -49,11 +49,11 @@ def attack_ids(attacks: Sequence[AttackSpec]) -> list[str]:
 
 def defense_ids(defenses: Sequence[DefenseSpec]) -> list[str]:
     """The ids of a suite's defenses, in their order: ``jpeg-quality75`` where the quality was given."""
-    filled = [_with_defaults(defense, registry.defenses) for defense in defenses]
+    filled = [_filled(defense) for defense in defenses]
     return _unique(
         [defense.id or _defense_name(defense) for defense in defenses],
         [defense.id is None for defense in defenses],
-        [_arg_texts(defense) for defense in filled],
+        [_defense_texts(defense) for defense in filled],
     )
 
 
@@ -112,8 +112,42 @@ def _attack_name(attack: AttackSpec) -> str:
 
 
 def _defense_name(defense: DefenseSpec) -> str:
-    """``jpeg-quality75``: the name and what the user wrote beside it."""
+    """``jpeg-quality75``: the name and what the user wrote beside it; ``jpeg+median_blur`` for a chain."""
+    if defense.chain:
+        return _clean("+".join(link.id or _defense_name(link) for link in defense.chain))
     return _clean("-".join([defense.name, *(f"{key}{_short(value)}" for key, value in defense.args.items())]))
+
+
+def _filled(defense: DefenseSpec) -> DefenseSpec:
+    """With every default of its parameters, and of those of a chain's links."""
+    if not defense.chain:
+        return _without_own(_with_defaults(defense, registry.defenses))
+    return _without_own(defense.model_copy(update={"chain": tuple(_filled(link) for link in defense.chain)}))
+
+
+def _without_own(defense: DefenseSpec) -> DefenseSpec:
+    """``surrogate: own`` is what no surrogate means."""
+    return defense.model_copy(update={"surrogate": None}) if defense.surrogate == "own" else defense
+
+
+def _with_draws(defense: DefenseSpec, run: RunOptions) -> DefenseSpec:
+    """With the draws of the run, where the defense is stochastic and names none itself; without any where it isn't."""
+    entries = [entry_of(registry.defenses, link.name) for link in defense.links]
+    stochastic = any(entry is not None and entry.facts.get("stochastic") for entry in entries)
+    draws = {
+        "eot_iter": (defense.eot_iter or run.eot_iter) if stochastic else None,
+        "scoring_draws": (defense.scoring_draws or run.scoring_draws) if stochastic else None,
+    }
+    return defense.model_copy(update=draws)
+
+
+def _defense_texts(defense: DefenseSpec) -> dict[str, str]:
+    """What tells two defenses apart whose names are the same."""
+    texts = {
+        f"{place}{key}": text for place, link in enumerate(defense.chain) for key, text in _arg_texts(link).items()
+    }
+    own = {key: getattr(defense, key) for key in ("surrogate", "eot_iter", "scoring_draws")}
+    return {**texts, **_arg_texts(defense), **{key: f"{key}{value}" for key, value in own.items() if value is not None}}
 
 
 def _auto(model: ModelSpec) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, get_args
 
 from pydantic import BaseModel
 
 from bench import registry
 from bench.registry import Entry, Registry
 from bench.suites.spec import (
+    CHAIN,
+    Adversary,
     AttackSpec,
     Combination,
     DatasetSpec,
@@ -46,7 +48,7 @@ def json_schema() -> dict[str, Any]:  # Any: JSON values
         "task": {"enum": ["classification"], "description": _about(Suite, "task")},
         "plugins": _listed(_text(), _about(Suite, "plugins")),
         "threat_models": _listed(_threat_model(), _about(Suite, "threat_models")),
-        "adversaries": _listed({"enum": ["oblivious", "adaptive"]}, _about(Suite, "adversaries")),
+        "adversaries": _listed({"enum": list(get_args(Adversary))}, _about(Suite, "adversaries")),
         "include": _listed(_combination(), _about(Suite, "include")),
         "exclude": _listed(_combination(), _about(Suite, "exclude")),
         "run": _run(),
@@ -74,11 +76,14 @@ def _sections(defs: Schema, *, strict: bool) -> Schema:
     none = {"none": Entry("", "the bare model")}
     attacks, defenses = registry.attacks, registry.defenses
     dataset = _named(registry.datasets, DatasetSpec, defs, strict=strict)
+    defended = _named(defenses, DefenseSpec, defs, strict=strict, more=none)
+    defended["oneOf"].append(_chain(defended["oneOf"]))
     return {
+        "calibration": {**dataset, "description": _about(Suite, "calibration")},
         "dataset": {**dataset, "description": _about(Suite, "dataset")},
         "models": _listed(_model(strict=strict), _about(Suite, "models")),
         "attacks": _listed(_named(attacks, AttackSpec, defs, strict=strict), _about(Suite, "attacks")),
-        "defenses": _listed(_named(defenses, DefenseSpec, defs, strict=strict, more=none), _about(Suite, "defenses")),
+        "defenses": _listed(defended, _about(Suite, "defenses")),
         "metrics": _listed(_name(registry.metrics.entries(), strict=strict), _about(Suite, "metrics")),
     }
 
@@ -87,7 +92,7 @@ def _named(
     table: Registry[Any], spec: type[BaseModel], defs: Schema, *, strict: bool, more: Mapping[str, Entry] | None = None
 ) -> Schema:  # Any: what stands behind a name doesn't matter here
     """A name alone, or a mapping with the name and its parameters: one branch per name."""
-    own = {key: value for key, value in _properties(spec).items() if key not in ("name", "args")}
+    own = {key: value for key, value in _properties(spec).items() if key not in ("name", "args", "chain")}
     entries = {**(more or {}), **table.entries()}
     branches: list[Schema] = []
     for name, entry in entries.items():
@@ -95,10 +100,24 @@ def _named(
         defs[key] = _branch(name, entry, own, key, defs)
         branches.append({"$ref": f"#/$defs/{key}"})
     if not strict:
-        unknown = {"name": {"type": "string", "not": {"enum": list(entries)}}}
+        unknown = {"name": {"type": "string", "not": {"enum": [*entries, CHAIN]}}}
         branches.append({"type": "object", "properties": unknown, "required": ["name"]})
     empty = [{"type": "null"}] if "none" in entries else []  # YAML's own word for it
     return {"oneOf": [_name(entries, strict=strict), *branches, *empty]}
+
+
+def _chain(links: Sequence[Schema]) -> Schema:
+    """The mapping form of several defenses in a row."""
+    own = {key: value for key, value in _properties(DefenseSpec).items() if key not in ("name", "args")}
+    chain = {"type": "array", "items": {"oneOf": list(links)}, "minItems": 1}
+    about = _about(DefenseSpec, "chain")
+    return {
+        "title": CHAIN,
+        "type": "object",
+        "properties": {**own, "name": {"const": CHAIN}, "chain": {**chain, "description": about}},
+        "required": ["chain"],
+        "additionalProperties": False,
+    }
 
 
 def _branch(name: str, entry: Entry, own: Schema, key: str, defs: Schema) -> Schema:
@@ -208,7 +227,10 @@ def _text() -> Schema:
 
 def _properties(spec: type[BaseModel]) -> Schema:
     """The fields of a spec, as pydantic writes them, without titles."""
-    properties: Schema = spec.model_json_schema()["properties"]
+    schema = spec.model_json_schema()
+    if "properties" not in schema:  # one that refers to itself
+        schema = schema["$defs"][spec.__name__]
+    properties: Schema = schema["properties"]
     return {name: _without(value, ("title",)) for name, value in properties.items()}
 
 

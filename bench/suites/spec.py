@@ -27,11 +27,14 @@ from bench.suites.short_forms import format_eps as format_eps
 from bench.suites.short_forms import parse_eps as parse_eps
 
 Norm = Literal["linf", "l2", "l1", "l0"]
-Adversary = Literal["oblivious", "adaptive"]
+Adversary = Literal["oblivious", "naive", "adaptive"]
 Search = Literal["first_success", "strongest"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SaveAdversarial = Literal["none", "successes", "all"]
 Reuse = Literal["smaller_eps", "none"]
+
+CHAIN = "chain"
+"""Name of a defense that is several."""
 
 Eps = Annotated[Fraction, BeforeValidator(parse_eps), PlainSerializer(str, return_type=str)]
 Identifier = Annotated[str, BeforeValidator(lambda value: identifier(value) if isinstance(value, str) else value)]
@@ -174,12 +177,26 @@ class AttackSpec(Spec):
 
 
 class DefenseSpec(Spec):
-    """A defense and its parameters; ``none`` is the bare model."""
+    """A defense and its parameters, or a chain of several; ``none`` is the bare model."""
 
     id: Identifier | None = Field(
         None, description="the name in tables; made from name and parameters where it isn't given"
     )
-    name: str = Field(description="a name that `bench list defenses` shows, or none")
+    name: str = Field(description="a name that `bench list defenses` shows, or none; chain where there is a chain")
+    chain: tuple[DefenseSpec, ...] = Field(
+        (), description="several defenses, that of the image first; a detector or a vote comes last"
+    )
+    surrogate: str | None = Field(
+        None,
+        description="whose gradient the adaptive adversary takes (BPDA): own (the defense's, the default), identity, exact, or "
+        "a differentiable purifier's name",
+    )
+    eot_iter: int | None = Field(
+        None, ge=1, description="run.eot_iter for this defense alone: passes that each gradient is averaged over (EOT)"
+    )
+    scoring_draws: int | None = Field(
+        None, ge=1, description="run.scoring_draws for this defense alone: fresh draws that score each image"
+    )
     args: dict[str, Any] = Field(
         {}, description="the defense's parameters (also written beside name)"
     )  # Any: the defense's own
@@ -189,7 +206,27 @@ class DefenseSpec(Spec):
     def _widen(cls, value: object) -> object:
         if value is None:
             value = "none"
+        if isinstance(value, Mapping) and "chain" in value and value.get("name") is None:
+            value = {**value, "name": CHAIN}
         return fold_args(named(value), frozenset(cls.model_fields))
+
+    @model_validator(mode="after")
+    def _whole(self) -> DefenseSpec:
+        if (self.name == CHAIN) != bool(self.chain):
+            raise ValueError("a chain is a list of defenses: chain: [{name: jpeg}, {name: median_blur}]")
+        if self.chain and self.args:
+            raise ValueError(f"a chain has no parameters of its own, got {', '.join(map(str, self.args))}")
+        for one in self.chain:
+            if one.chain or one.name == "none":
+                raise ValueError(f"a chain holds defenses, got {one.name!r} inside one")
+            if one.eot_iter or one.scoring_draws:
+                raise ValueError("eot_iter and scoring_draws belong to the chain as a whole")
+        return self
+
+    @property
+    def links(self) -> tuple[DefenseSpec, ...]:
+        """The defenses that it is made of: those of the chain, or itself; none for the bare model."""
+        return self.chain or (() if self.name == "none" else (self,))
 
 
 class Combination(Spec):
@@ -199,11 +236,11 @@ class Combination(Spec):
     defense: str | list[str] | None = Field(None, description="defense ids")
     attack: str | list[str] | None = Field(None, description="attack ids")
     threat_model: str | list[str] | None = Field(None, description="threat models, such as linf:8/255 or linf:*")
-    adversary: str | list[str] | None = Field(None, description="oblivious or adaptive")
+    adversary: str | list[str] | None = Field(None, description="oblivious, naive or adaptive")
 
 
 class RunOptions(Spec):
-    """How the suite is run; only seed, search, precision and reuse can change a verdict."""
+    """How the suite is run; device, batch size and shards don't change a verdict."""
 
     seeds: tuple[int, ...] = Field(
         (0,), min_length=1, description="attack seeds; several are restarts: their union is ranked"
@@ -218,6 +255,14 @@ class RunOptions(Spec):
         "smaller_eps",
         description="where a suite has several eps of one norm: don't attack again what a smaller one broke "
         "(first_success only), or attack every eps from nothing",
+    )
+    eot_iter: int = Field(
+        10, ge=1, description="passes that each gradient of a stochastic defense is averaged over (EOT)"
+    )
+    scoring_draws: int = Field(
+        50,
+        ge=1,
+        description="fresh draws that score each image of a stochastic defense: a success is a majority of them",
     )
     save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")
     shard_size: int = Field(256, ge=1, le=4096, description="samples per unit of work, saving and resuming")
@@ -259,7 +304,15 @@ class Suite(Spec):
     attacks: tuple[AttackSpec, ...] = Field(min_length=1, description="the attacks")
     defenses: tuple[DefenseSpec, ...] = Field((DefenseSpec(name="none"),), min_length=1, description="the defenses")
     adversaries: tuple[Adversary, ...] = Field(
-        ("oblivious", "adaptive"), min_length=1, description="what the attacker of a defense knows"
+        ("oblivious", "adaptive"),
+        min_length=1,
+        description="what the attacker of a defense knows: oblivious attacks the bare model, naive the defended one as if it "
+        "were any other (no BPDA, no EOT, blind to rejection), adaptive knows everything",
+    )
+    calibration: DatasetSpec | None = Field(
+        None,
+        description="clean images that detectors' thresholds are calibrated on; those of the dataset that the suite doesn't "
+        "evaluate where it isn't given",
     )
     metrics: tuple[str, ...] = Field((), description="metrics to record; all where none is given")
     include: tuple[Combination, ...] = Field((), description="keep only combinations that one of these names")

@@ -181,7 +181,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ),
     ("attacks", "[{name: null}]", "attacks.0.name", "wrong type, got nothing (null)", "text"),
     ("defenses", "[]", "defenses", "too few items", "at least 1"),
-    ("adversaries", "[adaptive, blind]", "adversaries.1", "wrong value, got 'blind'", "oblivious or adaptive"),
+    ("adversaries", "[adaptive, blind]", "adversaries.1", "wrong value, got 'blind'", "oblivious, naive or adaptive"),
     ("adversaries", "[]", "adversaries", "too few items", "at least 1"),
     ("metrics", "[3]", "metrics.0", "wrong type, got 3", "text"),
     ("plugins", "[null]", "plugins.0", "wrong type, got nothing (null)", "text"),

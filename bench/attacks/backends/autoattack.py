@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench.attacks.backends.chunk import counted
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
-from bench.attacks.checked import succeeded
+from bench.attacks.checked import share_broken
 from bench.attacks.ensemble import STAGES, square_flags
 from bench.attacks.losses import cross_entropy
 from bench.attacks.parameters import AutoAttackParams, SquareParams
@@ -97,7 +97,7 @@ class ReferenceAutoAttack(Attack):
         cpu = alive.cpu()
         result.forwards[cpu] += found.forwards
         result.backwards[cpu] += found.backwards
-        broken = succeeded(model, found.x_adv, chosen, context, minimum_norm=stage in MINIMUM_NORM)
+        broken = share_broken(model, found.x_adv, chosen, context, minimum_norm=stage in MINIMUM_NORM) > 0.5
         places = alive[broken]
         result.x_adv[places] = found.x_adv[broken]
         for place in places.tolist():
@@ -123,7 +123,8 @@ class ReferenceAutoAttack(Attack):
         with torch.no_grad():
             higher = cross_entropy(model(found.x_adv), samples.y) > cross_entropy(model(result.x_adv), samples.y)
         was, now = (
-            succeeded(model, x_adv, samples, context, minimum_norm=False) for x_adv in (result.x_adv, found.x_adv)
+            share_broken(model, x_adv, samples, context, minimum_norm=False) > 0.5
+            for x_adv in (result.x_adv, found.x_adv)
         )
         better = (now & ~was) | ((now == was) & higher)
         result.x_adv[better] = found.x_adv[better]

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from scipy import special  # scipy.stats takes a second to import
 
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -46,6 +48,46 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return Interval(low, high)
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """The exact interval for a proportion (Clopper & Pearson 1934): it covers at least ``confidence``, whatever n is.
+
+    Args:
+        successes: number of successes, 0 to n.
+        n: number of trials; with 0 trials the interval is [0, 1].
+        confidence: level of the two sides together, in (0, 1).
+
+    Raises:
+        ValueError: if ``successes`` is outside 0 to n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must be between 0 and n, got {successes} of {n}")
+    tail = (1 - confidence) / 2
+    low = float(clopper_pearson_low(np.array([successes]), np.array([n]), 1 - tail)[0])
+    high = 1.0 if successes == n else float(special.betainccinv(successes + 1, n - successes, tail))
+    return Interval(low, high)
+
+
+def clopper_pearson_low(successes: IntArray, n: IntArray, confidence: float) -> FloatArray:
+    """Exact lower bounds for proportions, one-sided (Clopper & Pearson 1934).
+
+    Args:
+        successes: numbers of successes, 0 to n each, shape (N,).
+        n: numbers of trials, shape (N,).
+        confidence: level of the one side, in (0, 1).
+
+    Returns:
+        Shape (N,); 0 where nothing succeeded.
+
+    Raises:
+        ValueError: if some successes are outside 0 to n.
+    """
+    if np.any((successes < 0) | (successes > n)):
+        raise ValueError("successes must be between 0 and n everywhere")
+    some = np.maximum(successes, 1)  # the quantile isn't defined where nothing succeeded
+    bounds = special.betaincinv(some, np.maximum(n, some) - some + 1, 1 - confidence)
+    return np.where(successes == 0, 0.0, bounds)
 
 
 def mcnemar(a: BoolArray, b: BoolArray) -> float:

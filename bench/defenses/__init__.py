@@ -9,6 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.defenses.parameters import BitDepthParams, GaussianBlurParams, JPEGParams
+from bench.defenses.rewiring_parameters import (
+    KWTAParams,
+    LogitTemperatureParams,
+    SmoothingParams,
+    TestTimeAugmentationParams,
+)
 from bench.registry import Entry, defenses
 from bench.suites.spec import DefenseSpec
 
@@ -39,6 +45,38 @@ TABLE: dict[str, Entry] = {
         (),
         "Dziugaite et al. 2016, A study of the effect of JPG compression on adversarial images, arXiv:1608.00853",
         {"kind": "purifier", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "logit_temperature": Entry(
+        "bench.defenses.logit_temperature:LogitTemperature",
+        "defends nothing: saturates the softmax, to show what naive attacks miss; attacked through the bare logits",
+        LogitTemperatureParams,
+        (),
+        "Carlini and Wagner 2016, Defensive Distillation is Not Robust to Adversarial Examples, arXiv:1607.04311",
+        {"kind": "rewiring", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "kwta": Entry(
+        "bench.defenses.kwta:KWTA",
+        "keeps each layer's largest activations only (k-winners-take-all); attacked through soft gates",
+        KWTAParams,
+        (),
+        "Xiao et al. 2020, Enhancing Adversarial Defense by k-Winners-Take-All, arXiv:1905.10510",
+        {"kind": "rewiring", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "test_time_augmentation": Entry(
+        "bench.defenses.test_time_augmentation:TestTimeAugmentation",
+        "asks about the image, its flip and its shifts; attacked through the mean of the probabilities",
+        TestTimeAugmentationParams,
+        (),
+        "Perez et al. 2021, Enhancing Adversarial Robustness via Test-time Transformation Ensembling, arXiv:2107.14110",
+        {"kind": "rewiring", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "smoothing": Entry(
+        "bench.defenses.smoothing:Smoothing",
+        "takes the class that wins under Gaussian noise, or abstains; certifies under L2; attacked through a soft mean",
+        SmoothingParams,
+        ("l2",),
+        "Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing, arXiv:1902.02918",
+        {"kind": "rewiring", "differentiable": False, "stochastic": True, "rejects": True},
     ),
 }
 

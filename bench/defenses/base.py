@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.models.noise import Noise
 
@@ -98,6 +98,14 @@ class Rewiring(Defense):
     """
 
     attacked_by_surrogate: ClassVar[bool] = False
+
+    def adopt(self, network: nn.Module) -> None:
+        """Called once with the bare network before the first pass, for those that reach into it; nothing to do for others.
+
+        Args:
+            network: what :data:`Ask` asks in the end; it is shared, so that it must be left as it was found.
+        """
+        return
 
     @abstractmethod
     def logits(self, ask: Ask, x: Tensor, noise: Noise) -> Tensor:

@@ -47,6 +47,8 @@ class Planned:
     passes: Mapping[int, float] = field(default_factory=dict)
     """forward passes by position, and as many backward passes; 20 for all others"""
     backend: str | None = None
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    """beside the robust accuracy"""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def cell(self, dataset: DatasetSpec) -> Cell:
@@ -185,7 +187,7 @@ def _result(plan: Planned, cell: Cell, cell_id: str, n: int) -> CellResult:
     done = plan.status == "done"
     broken = len(set(plan.broken) - set(plan.wrong))
     robust = (n - len(set(plan.wrong)) - broken) / n
-    estimates = {"robust_accuracy": Estimate(value=robust, low=0.0, high=1.0, n=n)} if done else {}
+    estimates = {"robust_accuracy": Estimate(value=robust, low=0.0, high=1.0, n=n), **plan.metrics} if done else {}
     return CellResult(
         cell=cell_id,
         role=plan.role,  # type: ignore[arg-type]

@@ -26,12 +26,25 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     Returns:
         The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii,
         ``curves-<norm>`` where a minimum-norm attack spent its whole budget, ``passes-<threat model>`` where an attack
-        stopped at its first success, and ``gallery-<threat model>`` where examples were kept.
+        stopped at its first success, ``clean_cost_vs_robust_gain`` where a defended row has its bare model beside it,
+        ``restoration_vs_eps`` where an oblivious attack has several radii, and ``gallery-<threat model>`` where examples
+        were kept.
 
     Raises:
         StoreError: where the records can't be read or the files can't be written.
     """
-    from bench.plots import accuracy_vs_eps, clean_vs_robust, frames, gallery, picked, robust_accuracy, saving
+    from bench.plots import (
+        accuracy_vs_eps,
+        clean_cost_vs_robust_gain,
+        clean_vs_robust,
+        frames,
+        gallery,
+        picked,
+        restoration,
+        restoration_vs_eps,
+        robust_accuracy,
+        saving,
+    )
     from bench.store.outcomes import read_outcomes
 
     outcome = outcome or read_outcomes(run)
@@ -43,6 +56,8 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
             "accuracy_vs_eps": accuracy_vs_eps.draw(frame),
         }
         figures |= _staircases(outcome, frames.points(frame))
+        figures["clean_cost_vs_robust_gain"] = clean_cost_vs_robust_gain.draw(restoration.changes(outcome))
+        figures["restoration_vs_eps"] = restoration_vs_eps.draw(restoration.by_eps(outcome))
         for threat_model, examples in picked.pick(run, outcome).items():
             figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
         return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from bench.plots.frames import CLEAN, WORST, Point
 from bench.plots.frames import points as lines
 from bench.plots.labels import spread
-from bench.plots.panels import WHITE, Look, distinct, footnote, looks, wrapped
+from bench.plots.panels import WHITE, Look, distinct, eps_axis, footnote, looks, wrapped
 from bench.plots.saving import COLOURS, DASHES, GREY, INK, MARKERS, new_figure, plain
 
 if TYPE_CHECKING:
@@ -84,19 +84,8 @@ def _detailed(points: Sequence[Point], norm: str) -> list[str]:
 
 def _axes(axis: Axes, points: Sequence[Point], apart: float) -> None:
     """Scales and names of the axes; ticks are left out that would stand nearer than ``apart``, a share of the width."""
-    largest = max(point.eps for point in points)
-    axis.grid(visible=True)
+    eps_axis(axis, points[0].norm, [point.eps for point in points], apart)
     axis.set_ylim(0, 100)
-    axis.set_xlim(-0.02 * largest, 1.03 * largest)
-    ticks = sorted({0.0, *(point.eps for point in points)})
-    of_255 = all(abs(255 * eps - round(255 * eps)) < 1e-9 for eps in ticks)
-    names = [f"{255 * eps:.0f}/255" if of_255 and eps else f"{eps:g}" for eps in ticks]
-    far = [0]
-    for index, eps in enumerate(ticks):
-        if eps - ticks[far[-1]] > apart * largest:
-            far.append(index)
-    axis.set_xticks([ticks[index] for index in far], [names[index] for index in far])
-    axis.set_xlabel(f"eps ({points[0].norm.capitalize()}, images in [0, 1])")
     axis.set_ylabel("accuracy (%)")
 
 

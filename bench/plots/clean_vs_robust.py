@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.plots import labels
+from bench.plots import keys, labels
 from bench.plots.frames import CLEAN, WORST, Point
 from bench.plots.frames import points as lines
 from bench.plots.panels import distinct, footnote, shape
-from bench.plots.saving import COLOURS, GREY, INK, freeze, new_figure, plain
+from bench.plots.saving import COLOURS, GREY, INK, freeze, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,6 @@ _NAMED = 12
 _LONG = 40
 """So do rows with longer names."""
 _PANEL = 4.6
-_LINE = 0.15
-"""Height of a line of the key in inches."""
 
 
 class _Percent(MaxNLocator):
@@ -60,8 +58,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     numbers = {} if named else {name: str(index) for index, name in enumerate(names, start=1)}
     grid = shape(len(panels), most=2 if len(panels) <= 4 else 3)
     side = _PANEL if grid.columns < 3 else 3.8
-    columns = _columns(list(numbers), int((side - 0.5) * grid.rows / _LINE))
-    key = 0.066 * sum(_widths(columns))
+    columns = keys.columns(list(numbers), (side - 0.5) * grid.rows)
+    key = keys.width(columns)
     figure = new_figure(side * grid.columns + key, (side - 0.5) * grid.rows + 0.8)
     ratios = [side] * grid.columns + [key] * bool(key)
     cells = figure.add_gridspec(grid.rows, len(ratios), width_ratios=ratios)
@@ -71,7 +69,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         _panel(axis, own)
         axis.set_title(name, loc="left")
     if numbers:
-        _key(figure.add_subplot(cells[:, -1]), columns)
+        keys.draw(figure.add_subplot(cells[:, -1]), columns)
     figure.supxlabel(f"robust accuracies: {footnote([pairs[0].worst])}", fontsize=7.5)
     figure.legend(
         handles=_legend(pairs, diagonal=any(_crossed(axis) for axis in axes)),
@@ -124,29 +122,6 @@ def _label(axis: Axes, pairs: Sequence[_Pair], numbers: dict[str, str]) -> None:
     up = [(clean.value, worst.low, clean.value, worst.high) for clean, worst in pairs if worst.sure]
     diagonal = [(at, at, at + 1.0, at + 1.0) for at in range(100)]
     labels.place(axis, places, [*across, *up, *diagonal])
-
-
-def _columns(names: list[str], lines: int) -> list[list[str]]:
-    """The names of the key in columns of so many lines, each with its number."""
-    numbered = [f"{index}  {name}" for index, name in enumerate(names, start=1)]
-    return [numbered[start : start + lines] for start in range(0, len(names), lines)]
-
-
-def _widths(columns: list[list[str]]) -> list[int]:
-    return [max(map(len, column)) + 3 for column in columns]
-
-
-def _key(axis: Axes, columns: list[list[str]]) -> None:
-    """The names behind the numbers, in the order of the ranking."""
-    axis.set_axis_off()
-    widths = _widths(columns)
-    for index, column in enumerate(columns):
-        left = sum(widths[:index]) / sum(widths)
-        for line, text in enumerate(column):
-            number, name = text.split("  ", 1)
-            y = 1 - (line + 0.5) / max(20, len(columns[0]))
-            axis.text(left + 2.2 / sum(widths), y, number, ha="right", va="center", fontsize=7, color=INK)
-            axis.text(left + 3.4 / sum(widths), y, plain(name), ha="left", va="center", fontsize=7, color=INK)
 
 
 def _crossed(axis: Axes) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
+
 from bench.plots.frames import GRADIENT_FREE, OBLIVIOUS, WORST, Point
 from bench.plots.saving import COLOURS, HATCHES, INK, MARKERS, plain
 
@@ -83,3 +85,26 @@ def footnote(points: Sequence[Point]) -> str:
     """What the numbers are, for below a plot."""
     images = points[0].images
     return f"upper bounds; whiskers: 95 % interval over {images:,} image{'' if images == 1 else 's'}"
+
+
+def eps_axis(axis: Axes, norm: str, radii: Iterable[float], apart: float) -> None:
+    """Scale, ticks and name of an axis of eps from 0, with a grid.
+
+    Args:
+        axis: the panel.
+        norm: "linf", "l2", "l1" or "l0".
+        radii: eps of what is drawn, in [0, 1] units.
+        apart: ticks are left out that would stand nearer than this share of the width.
+    """
+    ticks = sorted({0.0, *radii})
+    largest = ticks[-1]
+    axis.grid(visible=True)
+    axis.set_xlim(-0.02 * largest, 1.03 * largest)
+    of_255 = all(abs(255 * eps - round(255 * eps)) < 1e-9 for eps in ticks)
+    names = [f"{255 * eps:.0f}/255" if of_255 and eps else f"{eps:g}" for eps in ticks]
+    far = [0]
+    for index, eps in enumerate(ticks):
+        if eps - ticks[far[-1]] > apart * largest:
+            far.append(index)
+    axis.set_xticks([ticks[index] for index in far], [names[index] for index in far])
+    axis.set_xlabel(f"eps ({norm.capitalize()}, images in [0, 1])")

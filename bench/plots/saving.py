@@ -24,7 +24,16 @@ INK = "#1a1a1a"
 GREY = "#8a8a8a"
 
 _DPI = 150
-_OURS = ("robust_accuracy", "clean_vs_robust", "accuracy_vs_eps", "curves-*", "passes-*", "gallery-*")
+_OURS = (
+    "robust_accuracy",
+    "clean_vs_robust",
+    "accuracy_vs_eps",
+    "clean_cost_vs_robust_gain",
+    "restoration_vs_eps",
+    "curves-*",
+    "passes-*",
+    "gallery-*",
+)
 _SETTINGS: Any = {  # Any: matplotlib types each key by itself
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],

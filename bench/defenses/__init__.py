@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.defenses.detector_parameters import (
+    AuxiliaryHeadParams,
+    FeatureSqueezingParams,
+    InputStatisticsParams,
+    LIDParams,
+    MahalanobisParams,
+)
 from bench.defenses.parameters import BitDepthParams, GaussianBlurParams, JPEGParams
 from bench.defenses.rewiring_parameters import (
     KWTAParams,
@@ -77,6 +84,68 @@ TABLE: dict[str, Entry] = {
         ("l2",),
         "Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing, arXiv:1902.02918",
         {"kind": "rewiring", "differentiable": False, "stochastic": True, "rejects": True},
+    ),
+    "feature_squeezing": Entry(
+        "bench.defenses.feature_squeezing:FeatureSqueezing",
+        "rejects images whose answer changes with fewer bits or a median filter; attacked with BPDA",
+        FeatureSqueezingParams,
+        (),
+        "Xu et al. 2018, Feature Squeezing, arXiv:1704.01155",
+        {"kind": "detector", "differentiable": False, "stochastic": False, "rejects": True, "calibrated": True},
+    ),
+    "input_statistics": Entry(
+        "bench.defenses.input_statistics:InputStatistics",
+        "rejects images whose histogram or spectrum isn't like that of clean ones; differentiable",
+        InputStatisticsParams,
+        (),
+        "Grosse et al. 2017, On the (Statistical) Detection of Adversarial Examples, arXiv:1702.06280",
+        {"kind": "detector", "differentiable": True, "stochastic": False, "rejects": True, "calibrated": True},
+    ),
+    "mahalanobis": Entry(
+        "bench.defenses.mahalanobis:Mahalanobis",
+        "rejects images whose features are far from every class's mean; differentiable",
+        MahalanobisParams,
+        (),
+        "Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks, "
+        "arXiv:1807.03888",
+        {
+            "kind": "detector",
+            "differentiable": True,
+            "stochastic": False,
+            "rejects": True,
+            "calibrated": True,
+            "needs_features": True,
+        },
+    ),
+    "lid": Entry(
+        "bench.defenses.lid:LID",
+        "rejects images whose features have a high local intrinsic dimensionality; differentiable",
+        LIDParams,
+        (),
+        "Ma et al. 2018, Characterizing Adversarial Subspaces Using Local Intrinsic Dimensionality, arXiv:1801.02613",
+        {
+            "kind": "detector",
+            "differentiable": True,
+            "stochastic": False,
+            "rejects": True,
+            "calibrated": True,
+            "needs_features": True,
+        },
+    ),
+    "auxiliary_head": Entry(
+        "bench.defenses.auxiliary_head:AuxiliaryHead",
+        "rejects images whose features a trained head takes for adversarial; differentiable",
+        AuxiliaryHeadParams,
+        (),
+        "Metzen et al. 2017, On Detecting Adversarial Perturbations, arXiv:1702.04267",
+        {
+            "kind": "detector",
+            "differentiable": True,
+            "stochastic": False,
+            "rejects": True,
+            "calibrated": True,
+            "needs_features": True,
+        },
     ),
 }
 

@@ -19,6 +19,9 @@ from bench.models.noise import Noise
 Ask: TypeAlias = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) in [0, 1] to logits (N, K): whatever stands behind the defense."""
 
+Look: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Images (N, C, H, W) in [0, 1] to logits (N, K) and features (N, D); see :class:`bench.defenses.features.Features`."""
+
 
 class Defense(ABC):
     """Changes a model so that it withstands adversarial examples, and says what it is.
@@ -134,12 +137,14 @@ class Sight:
         logits: of the model behind the detector, shape (N, K).
         features: input of the network's last linear layer, shape (N, D); only where ``needs_features``.
         ask: the model behind the detector, for other images than ``x``.
+        look: the same with the features; only where ``needs_features``.
     """
 
     x: Tensor
     logits: Tensor
     features: Tensor | None
     ask: Ask
+    look: Look | None = None
 
 
 class Detector(Defense):
@@ -151,12 +156,12 @@ class Detector(Defense):
     Attributes:
         needs_features: whether it looks at ``Sight.features``; then nothing may stand between it and the network.
         needs_fit: whether :meth:`fit` must be called; half of the calibration images are used for it, the other half for
-            the threshold.
+            the threshold. An instance may say it for its parameters.
     """
 
     rejects: ClassVar[bool] = True
     needs_features: ClassVar[bool] = False
-    needs_fit: ClassVar[bool] = False
+    needs_fit: bool = False
 
     def fit(self, sight: Sight, y: Tensor) -> None:
         """Learns what clean images look like; nothing to do unless ``needs_fit``.

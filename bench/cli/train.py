@@ -20,7 +20,7 @@ def train(
     restart: Annotated[bool, typer.Option("--restart", help="Start anew instead of resuming.")] = False,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Train a model from a recipe; writes weights (safetensors) and a card with measured accuracies.
+    """Train a model from a recipe; writes weights (safetensors) and a card with what was measured.
 
     A training that was stopped or killed goes on where it was when it is started again, to the same weights.
     """

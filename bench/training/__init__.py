@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.registry import Entry
-from bench.training.parameters import PGDParams, StandardParams
+from bench.training.parameters import DenoiseParams, PGDParams, StandardParams
 
 TABLE: dict[str, Entry] = {
     "standard": Entry(
@@ -17,5 +17,12 @@ TABLE: dict[str, Entry] = {
         PGDParams,
         norms=("linf", "l2"),
         paper="Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks, arXiv:1706.06083",
+    ),
+    "denoise": Entry(
+        "bench.training.denoise:Denoise",
+        "trains a denoiser: minimises the squared error between clean images and denoised ones",
+        DenoiseParams,
+        paper="Vincent et al. 2008, Extracting and Composing Robust Features with Denoising Autoencoders, "
+        "doi:10.1145/1390156.1390294",
     ),
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -16,11 +17,13 @@ from torch import nn
 from bench import stats
 from bench.datasets.base import Dataset
 from bench.digests import file_digest
+from bench.metrics import estimates
 from bench.stats import BoolArray
 from bench.store import atomic
 from bench.store.records import Estimate
 from bench.suites.spec import DatasetSpec, format_eps
 from bench.training.measure import Attacked
+from bench.training.psnr import Denoised
 from bench.training.recipe import Recipe
 
 SCHEMA_VERSION = 1
@@ -50,6 +53,17 @@ class RobustAccuracy(_Part):
     seconds: float
 
 
+class Denoising(_Part):
+    """Mean PSNR in dB over the test images with Gaussian noise, clamped to [0, 1], before and after the denoiser.
+
+    The intervals (bootstrap) cover the sampling of images.
+    """
+
+    std: float
+    psnr_noisy: Estimate
+    psnr_denoised: Estimate
+
+
 class TrainingFacts(_Part):
     """How the training went; seconds are those of the training alone, without the measurements after it.
 
@@ -64,15 +78,14 @@ class TrainingFacts(_Part):
     resumed: int
 
 
-class Card(_Part):
-    """``<name>.json``, beside ``<name>.safetensors``."""
+class _Origin(_Part):
+    """``<name>.json``, beside ``<name>.safetensors``: what every card says."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
     description: str
     architecture: str
     architecture_args: dict[str, Any]  # Any: the architecture's own parameters
-    num_classes: int
     input_shape: tuple[int, int, int]
     weights: str
     weights_sha256: str
@@ -81,11 +94,25 @@ class Card(_Part):
     recipe: dict[str, Any]  # Any: the recipe as JSON, every default filled in
     train_images: ImagesFacts
     test_images: ImagesFacts
-    clean_accuracy: Estimate
-    robust_accuracy: tuple[RobustAccuracy, ...]
     training: TrainingFacts
     versions: dict[str, str]
     command: str
+
+
+class Card(_Origin):
+    """The card of a classifier."""
+
+    task: Literal["classification"] = "classification"
+    num_classes: int
+    clean_accuracy: Estimate
+    robust_accuracy: tuple[RobustAccuracy, ...]
+
+
+class DenoiserCard(_Origin):
+    """The card of a denoiser: images to images."""
+
+    task: Literal["restoration"] = "restoration"
+    denoising: Denoising
 
 
 def estimate(outcomes: BoolArray) -> Estimate:
@@ -143,30 +170,70 @@ def make(
     training: TrainingFacts,
     command: str,
 ) -> Card:
-    """The card of weights that are on disk."""
+    """The card of a classifier's weights that are on disk."""
     return Card(
-        name=recipe.name,
-        description=recipe.description,
-        architecture=recipe.architecture,
-        architecture_args=recipe.architecture_args,
+        **_origin(recipe, weights, train_images, test_images, training, command),
         num_classes=test_images.num_classes,
-        input_shape=test_images.shape,
-        weights=weights.name,
-        weights_sha256=file_digest(weights),
-        weights_bytes=weights.stat().st_size,
-        recipe_sha256=recipe.digest(),
-        recipe=recipe.model_dump(mode="json"),
-        train_images=images_facts(recipe.dataset, train_images),
-        test_images=images_facts(recipe.test_images, test_images),
         clean_accuracy=estimate(correct),
         robust_accuracy=tuple(robust_accuracy(result) for result in attacks),
-        training=training,
-        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
-        command=command,
     )
 
 
-def save(path: Path, card: Card) -> None:
+def make_denoiser(
+    recipe: Recipe,
+    *,
+    weights: Path,
+    train_images: Dataset,
+    test_images: Dataset,
+    psnr: Denoised,
+    training: TrainingFacts,
+    command: str,
+) -> DenoiserCard:
+    """The card of a denoiser's weights that are on disk."""
+    return DenoiserCard(
+        **_origin(recipe, weights, train_images, test_images, training, command),
+        denoising=Denoising(
+            std=recipe.measured_std,
+            psnr_noisy=_decibels(psnr.noisy),
+            psnr_denoised=_decibels(psnr.denoised),
+        ),
+    )
+
+
+def _decibels(values: npt.NDArray[np.float64]) -> Estimate:
+    found = estimates.mean(values)
+    said = found.model_dump(include={"value", "low", "high"})
+    return found.model_copy(update={key: None if number is None else round(number, 4) for key, number in said.items()})
+
+
+def _origin(
+    recipe: Recipe,
+    weights: Path,
+    train_images: Dataset,
+    test_images: Dataset,
+    training: TrainingFacts,
+    command: str,
+) -> dict[str, Any]:  # Any: the fields that every card has
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "architecture": recipe.architecture,
+        "architecture_args": recipe.architecture_args,
+        "input_shape": test_images.shape,
+        "weights": weights.name,
+        "weights_sha256": file_digest(weights),
+        "weights_bytes": weights.stat().st_size,
+        "recipe_sha256": recipe.digest(),
+        "recipe": recipe.model_dump(mode="json"),
+        "train_images": images_facts(recipe.dataset, train_images),
+        "test_images": images_facts(recipe.test_images, test_images),
+        "training": training,
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "command": command,
+    }
+
+
+def save(path: Path, card: Card | DenoiserCard) -> None:
     """Writes a card.
 
     Raises:

@@ -23,7 +23,8 @@ class Tally:
 
     Attributes:
         loss: sum of the loss over images.
-        correct: images of the training batches (adversarial ones under pgd) that were classified correctly.
+        correct: images of the training batches (adversarial ones under pgd) that were classified correctly; stays 0
+            for a denoiser.
         seen: images so far.
     """
 

@@ -40,7 +40,8 @@ class EpochEnd:
     Attributes:
         epoch: epochs done.
         loss: mean training loss of the epoch.
-        accuracy: share of the epoch's training images (adversarial ones under pgd) that were classified correctly.
+        accuracy: share of the epoch's training images (adversarial ones under pgd) that were classified correctly;
+            ``None`` for a denoiser.
         model: the network that is kept, in evaluation mode.
         seconds: training time so far.
         seconds_left: estimate for the epochs that remain.
@@ -48,7 +49,7 @@ class EpochEnd:
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     model: nn.Module
     seconds: float
     seconds_left: float
@@ -171,7 +172,8 @@ def _step(
     state.optimizer.step()
     with torch.no_grad():
         state.tally.loss += outcome.loss.detach() * len(y)
-        state.tally.correct += (outcome.logits.detach().argmax(1) == y).sum()
+        if outcome.logits is not None:
+            state.tally.correct += (outcome.logits.detach().argmax(1) == y).sum()
         if state.average is not None:
             _follow(state.average, state.model, min(recipe.weight_average, (1 + number) / (_AVERAGE_RAMP + number)))
     state.tally.seen += len(y)
@@ -194,7 +196,7 @@ def _epoch_end(recipe: Recipe, state: State, clock: _Clock) -> EpochEnd:
     return EpochEnd(
         epoch=done,
         loss=loss,
-        accuracy=float(state.tally.correct) / state.tally.seen,
+        accuracy=float(state.tally.correct) / state.tally.seen if recipe.task == "classification" else None,
         model=kept(state),
         seconds=seconds,
         seconds_left=seconds / done * (recipe.epochs - done),

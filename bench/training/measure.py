@@ -143,7 +143,7 @@ def watch(
     """
     batch = images.batch(range(len(images)))
     x, y = batch.x.to(device), batch.y.to(device)
-    with _evaluating(network):
+    with evaluating(network):
         with torch.no_grad():
             correct = network(x).argmax(1) == y
         if params is None:
@@ -163,7 +163,7 @@ def watch(
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """The network in evaluation mode, and back in the mode that it was in."""
     was = network.training
     network.eval()

@@ -23,10 +23,13 @@ class Step(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The loss to minimise (a scalar with its graph), and the logits it was made from, shape (N, K)."""
+    """The loss to minimise (a scalar with its graph), and the logits it was made from, shape (N, K).
+
+    ``logits`` is ``None`` where the network gives images.
+    """
 
     loss: Tensor
-    logits: Tensor
+    logits: Tensor | None
 
 
 class TrainingMethod(Protocol):

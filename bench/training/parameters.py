@@ -42,7 +42,28 @@ class PGDParams(RecipePart):
     eps_warmup: float = Field(0.0, ge=0, description="epochs over which eps and alpha grow linearly from 0")
 
 
-Method = StandardParams | PGDParams
+class DenoiseParams(RecipePart):
+    """Training of a denoiser (Vincent et al. 2008)."""
+
+    name: Literal["denoise"] = Field(description="the training method")
+    std: float = Field(gt=0, description="standard deviation of the Gaussian noise in [0, 1] units")
+    std_min: float | None = Field(
+        None, ge=0, description="where given, each image's is drawn uniformly between std_min and std"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DenoiseParams:
+        if self.std_min is not None and self.std_min > self.std:
+            raise ValueError(f"std_min must not be above std: {self.std_min:g} and {self.std:g}")
+        return self
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The lowest and the highest standard deviation."""
+        return (self.std if self.std_min is None else self.std_min), self.std
+
+
+Method = StandardParams | PGDParams | DenoiseParams
 
 
 class Optimizer(RecipePart):
@@ -89,6 +110,11 @@ class Evaluation(RecipePart):
     attacks: tuple[AttackSpec, ...] = Field(
         (AttackSpec(name="pgd", args={"steps": 40}), AttackSpec(name="autoattack")),
         description="the attacks that are run under each of them, as in a suite",
+    )
+    std: float | None = Field(
+        None,
+        gt=0,
+        description="of a denoiser: standard deviation of the noise it is measured under; the method's where not given",
     )
     every: int = Field(1, ge=1, description="epochs between two measurements during the training")
     samples: int = Field(200, ge=0, description="test images of a measurement during the training; 0 for none")

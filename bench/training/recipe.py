@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from bench.digests import value_digest
 from bench.suites.spec import DatasetSpec, Identifier
 from bench.training.parameters import (
     Augmentation,
+    DenoiseParams,
     Evaluation,
     Method,
     Optimizer,
@@ -34,7 +35,7 @@ class Recipe(RecipePart):
     )
     architecture: str = Field(description="a name that `bench list architectures` shows")
     architecture_args: dict[str, Any] = Field({}, description="parameters of the architecture")  # Any: its own
-    method: Method = Field(StandardParams(name="standard"), description="the training method: standard or pgd")
+    method: Method = Field(StandardParams(name="standard"), description="the training method: standard, pgd or denoise")
     epochs: int = Field(ge=1, description="how often every training image is seen")
     batch_size: int = Field(128, ge=1, description="images of one step")
     optimizer: Optimizer = Field(Optimizer(), description="the optimizer: adam or sgd")
@@ -64,6 +65,9 @@ class Recipe(RecipePart):
         for key in ("method", "optimizer", "schedule"):
             if isinstance(value.get(key), str):
                 value[key] = {"name": value[key]}
+        method, evaluation = value.get("method"), value.get("evaluation", {})
+        if isinstance(method, Mapping) and method.get("name") == "denoise" and isinstance(evaluation, Mapping):
+            value["evaluation"] = {"attacks": (), **evaluation}  # there are no attacks on a denoiser alone
         dataset = {"name": value["dataset"]} if isinstance(value.get("dataset"), str) else value.get("dataset")
         if isinstance(dataset, Mapping):
             value["dataset"] = {"split": "train", **dataset}
@@ -81,6 +85,36 @@ class Recipe(RecipePart):
                 f"split {self.dataset.split}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _of_its_task(self) -> Recipe:
+        evaluation = self.evaluation
+        if self.task == "classification" and evaluation.std is not None:
+            raise ValueError(f"evaluation.std belongs to the method denoise, not to {self.method.name}")
+        if self.task == "restoration" and (evaluation.threat_models or evaluation.attacks):
+            raise ValueError(
+                "evaluation.threat_models and evaluation.attacks are for classifiers; a denoiser is measured under "
+                "noise (evaluation.std), and attacked in a suite, before a model"
+            )
+        if self.task == "restoration" and self.label_smoothing:
+            raise ValueError("label_smoothing is for classifiers: a denoiser has no labels")
+        return self
+
+    @property
+    def task(self) -> Literal["classification", "restoration"]:
+        """Whether the network gives logits or images."""
+        return "restoration" if isinstance(self.method, DenoiseParams) else "classification"
+
+    @property
+    def measured_std(self) -> float:
+        """Standard deviation of the noise that a denoiser is measured under.
+
+        Raises:
+            TypeError: for a classifier.
+        """
+        if not isinstance(self.method, DenoiseParams):
+            raise TypeError(f"{self.method.name} trains no denoiser")
+        return self.method.std if self.evaluation.std is None else self.evaluation.std
 
     @property
     def test_images(self) -> DatasetSpec:

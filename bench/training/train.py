@@ -19,8 +19,8 @@ from bench.models.architectures import building
 from bench.runner import devices
 from bench.store import atomic
 from bench.suites.places import Places
-from bench.training import TABLE, card, checkpoint, loop, measure
-from bench.training.card import Card, TrainingFacts
+from bench.training import TABLE, card, checkpoint, loop, measure, psnr
+from bench.training.card import Card, DenoiserCard, TrainingFacts
 from bench.training.load import load
 from bench.training.loop import EpochEnd, Saving
 from bench.training.method import TrainingMethod
@@ -42,6 +42,7 @@ class Progress:
         seconds: training time so far.
         seconds_left: estimate of the training time that remains.
         text: the line.
+        psnr: of a denoiser, in dB on a few noisy test images, denoised; ``None`` as above.
     """
 
     phase: Literal["train", "measure"]
@@ -53,6 +54,7 @@ class Progress:
     seconds: float
     seconds_left: float
     text: str
+    psnr: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class TrainingResult:
 
     weights: Path
     card_path: Path
-    card: Card
+    card: Card | DenoiserCard
 
 
 def train(
@@ -188,7 +190,7 @@ class _Training:
         return building.build(recipe.architecture, recipe.architecture_args, num_classes=self.train_images.num_classes)
 
     def _check_network(self) -> None:
-        """Refuses a network that doesn't fit the images before anything is trained."""
+        """Refuses a network that doesn't fit the images or the method before anything is trained."""
         network, images = self._build(), self.train_images
         classes = (images.num_classes, self.test_images.num_classes)
         try:
@@ -198,6 +200,14 @@ class _Training:
             raise ModelError(
                 f"{self.recipe.architecture} doesn't take images of shape {images.shape}: {error}"
             ) from error
+        if self.recipe.task == "restoration":
+            if shape != (1, *images.shape) or images.shape != self.test_images.shape:
+                raise ModelError(
+                    f"{self.recipe.architecture} gives an output of shape {shape}; the method {self.recipe.method.name} "
+                    f"needs images to images (denoising_autoencoder), the training images have shape {images.shape} "
+                    f"and the test images {self.test_images.shape}"
+                )
+            return
         if shape != (1, classes[0]) or classes[0] != classes[1]:
             raise ModelError(
                 f"{self.recipe.architecture} gives logits of shape {shape}, but the training images have {classes[0]} "
@@ -226,23 +236,51 @@ class _Training:
 
     def _epoch(self, end: EpochEnd) -> None:
         """Looks at a few test images where it is due, and tells."""
-        recipe, clean, robust = self.recipe, None, None
-        if recipe.evaluation.samples and (end.epoch % recipe.evaluation.every == 0 or end.epoch == recipe.epochs):
+        recipe, clean, robust, quality = self.recipe, None, None, None
+        due = recipe.evaluation.samples and (end.epoch % recipe.evaluation.every == 0 or end.epoch == recipe.epochs)
+        if due and recipe.task == "restoration":
+            found = psnr.denoised(end.model, self.few_images, recipe.measured_std, self.device)
+            quality = float(found.denoised.mean())
+        elif due:
             params = recipe.method if isinstance(recipe.method, PGDParams) else None
             clean, robust = measure.watch(end.model, self.few_images, params, self.device)
-        seen = f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:.3f}"
+        seen = (
+            f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:{'.3f' if recipe.task == 'classification' else '.5f'}}"
+        )
         looked = "" if clean is None else f"  clean {clean:.1%}"
         looked += "" if robust is None else f"  robust {robust:.1%} (PGD-{measure.WATCH_STEPS})"
+        looked += "" if quality is None else f"  PSNR {quality:.1f} dB"
         text = f"{seen}{looked}  {_minutes(end.seconds)} done, {_minutes(end.seconds_left)} left"
-        self.progress(
-            Progress("train", end.epoch, recipe.epochs, end.loss, clean, robust, end.seconds, end.seconds_left, text)
-        )
+        times = (end.seconds, end.seconds_left)
+        self.progress(Progress("train", end.epoch, recipe.epochs, end.loss, clean, robust, *times, text, quality))
 
-    def _measured(self, facts: TrainingFacts) -> Card:
+    def _measured(self, facts: TrainingFacts) -> Card | DenoiserCard:
         """The card of the weights as they lie on disk."""
         network = self._build()
         network.load_state_dict(safetensors.torch.load_file(self.weights))
         network.to(self.device)
+        return (
+            self._attacked(network, facts) if self.recipe.task == "classification" else self._denoised(network, facts)
+        )
+
+    def _denoised(self, network: nn.Module, facts: TrainingFacts) -> DenoiserCard:
+        """The card of a denoiser."""
+        std = self.recipe.measured_std
+        found = psnr.denoised(network, self.test_images, std, self.device)
+        change = f"PSNR {found.noisy.mean():.2f} dB -> {found.denoised.mean():.2f} dB"
+        self._tell(facts, f"{change} under noise of {std:g}, mean over {len(found.noisy)} test images")
+        return card.make_denoiser(
+            self.recipe,
+            weights=self.weights,
+            train_images=self.train_images,
+            test_images=self.test_images,
+            psnr=found,
+            training=facts,
+            command=self.command,
+        )
+
+    def _attacked(self, network: nn.Module, facts: TrainingFacts) -> Card:
+        """The card of a classifier."""
         correct = measure.clean(network, self.test_images, self.device)
         self._tell(facts, f"clean accuracy {correct.mean():.1%} of {len(correct)} test images")
         results = []

@@ -16,6 +16,7 @@ from bench.models.architectures import building
 
 PARAMETERS = {
     "mnist_cnn": ((1, 28, 28), 166_406),
+    "denoising_autoencoder": ((1, 28, 28), 64_449),
     "wong_kolter": ((3, 32, 32), 214_918),
     "resnet_2b": ((3, 32, 32), 112_006),
     "resnet18": ((3, 32, 32), 11_173_962),
@@ -36,6 +37,9 @@ def test_parameters_and_logits(name: str) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == count
     assert not network.training
     with torch.no_grad():
+        if architectures.TABLE[name].facts.get("gives") == "images":
+            assert network(torch.rand(2, *shape)).shape == (2, *shape)
+            return
         assert network(torch.rand(2, *shape)).shape == (2, 10)
         assert building.build(name, {}, num_classes=7)(torch.rand(2, *shape)).shape == (2, 7)
 
@@ -45,6 +49,26 @@ def test_wide_networks_have_the_papers_size(name: str) -> None:
     with torch.device("meta"):
         network = building.build(name, {}, num_classes=10)
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name][1]
+
+
+@pytest.mark.parametrize(("depth", "size"), [(0, (5, 7)), (1, (5, 7)), (2, (30, 33)), (3, (8, 17))])
+def test_the_denoising_autoencoder_takes_images_of_any_size(depth: int, size: tuple[int, int]) -> None:
+    network = building.build(
+        "denoising_autoencoder", {"in_channels": 3, "width": 2, "depth": depth, "mean": 0.2}, num_classes=10
+    )
+    x = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        out = network(x)
+        assert out.shape == x.shape
+        assert out.min() > 0
+        assert out.max() < 1
+        filled = torch.nn.functional.pad(x, (0, -size[1] % 2**depth, 0, -size[0] % 2**depth))
+        torch.testing.assert_close(out, network(filled)[:, :, : size[0], : size[1]])
+        for parameter in network.parameters():
+            parameter.mul_(parameter.dim() == 1)  # only the biases are left
+        for layer in (network.inward, *network.down, *network.up):  # type: ignore[union-attr]
+            layer.bias.zero_()
+        torch.testing.assert_close(network(x), torch.full_like(x, 0.2))
 
 
 def test_wong_kolter_covers_its_relatives() -> None:
@@ -98,6 +122,8 @@ def test_networks_of_libraries(name: str) -> None:
         ("wong_kolter", {"pading": 0}, ModelError, r"no parameter pading \(accepted: in_channels, image_size"),
         ("wong_kolter", {"image_size": 2}, ModelError, "images of 2 pixels are too small"),
         ("mnist_cnn", {"channels": [1, 2, 3]}, ModelError, "takes two channels"),
+        ("denoising_autoencoder", {"mean": 0}, ModelError, "mean is between 0 and 1"),
+        ("denoising_autoencoder", {"width": 0}, ModelError, "width are at least 1"),
         ("timm:resnet18", {"depht": 3}, ModelError, "architecture timm:resnet18: .*depht"),
     ],
 )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import datasets, models
-from bench.errors import ModelError, UnknownNameError
+from bench import datasets, load_suite, models
+from bench.errors import ModelError, SuiteError, UnknownNameError
 from bench.models.base import Setting
 from bench.models.zoo import cards
+from bench.suites.check import check
 from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec, ModelSpec
 
@@ -19,7 +20,7 @@ CIFAR10 = Setting("cifar10", "linf", 10, (3, 32, 32))
 PLACES = Places(download=False)
 
 
-@pytest.mark.parametrize("name", sorted(cards.cards()))
+@pytest.mark.parametrize("name", sorted(cards.of("classification")))
 def test_every_model_of_the_zoo(name: str) -> None:
     card = cards.cards()[name]
     assert card.name == name
@@ -60,6 +61,33 @@ def test_names_and_settings_are_checked() -> None:
         models.locate(zoo, Setting("mnist", "linf", 10, (1, 28, 28)), PLACES)
     with pytest.raises(ModelError, match="mean: zoo doesn't use it"):
         models.locate(zoo.model_copy(update={"mean": (0.5,), "std": (0.5,)}), CIFAR10, PLACES)
+
+
+def test_denoisers_are_no_classifiers() -> None:
+    assert sorted(cards.of("restoration")) == ["mnist_denoiser"]
+    assert "mnist_denoiser" not in models.TABLE["zoo"].facts["models"]
+    zoo = ModelSpec(id="m", source="zoo", name="mnist_denoiser")
+    with pytest.raises(ModelError, match="is a denoiser: it gives images, not logits; use it as a defense"):
+        models.locate(zoo, Setting("mnist", "linf", 10, (1, 28, 28)), PLACES)
+    with pytest.raises(UnknownNameError) as caught:
+        models.locate(zoo.model_copy(update={"name": "mnist_denoser"}), CIFAR10, PLACES)
+    assert "mnist_denoiser" not in caught.value.known
+
+
+def test_a_classifier_s_card_says_its_classes_and_a_denoiser_s_says_none() -> None:
+    said = json.loads((cards.FOLDER / "mnist_denoiser.json").read_text())
+    for wrong in ({"num_classes": 10}, {"task": "classification"}):
+        with pytest.raises(ValueError, match="num_classes stands on the card of a classifier"):
+            cards.Card.model_validate({**said, **wrong})
+
+
+def test_a_suite_refuses_a_denoiser_as_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: a\ndataset: mnist\nthreat_models: ['linf:0.1']\nmodels: [zoo:mnist_denoiser]\nattacks: [fgsm]\n"
+    )
+    with pytest.raises(SuiteError, match=r"zoo has no model 'mnist_denoiser'.*accepted: .*mnist_standard"):
+        check(load_suite(path))
 
 
 def test_weights_that_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

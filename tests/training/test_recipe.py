@@ -34,11 +34,11 @@ def test_a_selection_of_training_images_is_not_made_of_the_test_images(mini: Pat
     assert recipe.test_images.samples is None
 
 
-@pytest.mark.parametrize("name", ["mnist_standard", "mnist_pgd"])
+@pytest.mark.parametrize("name", ["mnist_standard", "mnist_pgd", "mnist_denoiser"])
 def test_the_recipes_of_the_zoo_are_right(name: str) -> None:
     recipe = load(RECIPES / f"{name}.yaml")
     assert recipe.name == name
-    assert recipe.method.name == name.removeprefix("mnist_")
+    assert recipe.method.name == {"mnist_denoiser": "denoise"}.get(name, name.removeprefix("mnist_"))
 
 
 def test_overrides_win_and_reach_into_short_forms(mini: Path) -> None:

@@ -2,7 +2,8 @@
 
 Each name stands for a function ``build(**args) -> nn.Module`` with its defaults in its signature. ``timm:NAME`` and
 ``torchvision:NAME`` reach the two libraries' own; plugins add names through ``ARCHITECTURES``. Inputs are images in
-[0, 1], normalised by the caller where a model has a mean and a std.
+[0, 1], normalised by the caller where a model has a mean and a std. They give logits; those whose facts say
+``{"gives": "images"}`` give images, and defenses use them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ TABLE: dict[str, Entry] = {
         "bench.models.architectures.wong_kolter:wong_kolter",
         "two 4x4 convolutions of stride 2 and linear layers, as one nn.Sequential",
         paper="Wong & Kolter 2018, arXiv:1711.00851",
+    ),
+    "denoising_autoencoder": Entry(
+        "bench.models.architectures.denoising_autoencoder:denoising_autoencoder",
+        "a small convolutional autoencoder, images to images, for the defense of the same name (the zoo's)",
+        paper="Vincent et al. 2008, Extracting and Composing Robust Features with Denoising Autoencoders, "
+        "doi:10.1145/1390156.1390294",
+        facts={"gives": "images"},
     ),
     "resnet_2b": Entry(
         "bench.models.architectures.resnet_2b:resnet_2b",

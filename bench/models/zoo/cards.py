@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bench.errors import ModelError
 
@@ -18,6 +18,7 @@ class Card(BaseModel):
     """The part of a card that loading a model needs; training writes more, for people.
 
     ``weights`` is a file beside the card, or ``package:path`` for one that an installed package ships.
+    ``task`` says whether the network gives logits, of ``num_classes`` classes, or images (restoration: a denoiser).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -26,10 +27,17 @@ class Card(BaseModel):
     description: str
     architecture: str
     architecture_args: dict[str, Any]  # Any: the architecture's own parameters
-    num_classes: int
+    task: Literal["classification", "restoration"] = "classification"
+    num_classes: int | None = None
     input_shape: tuple[int, int, int]
     weights: str
     weights_sha256: str
+
+    @model_validator(mode="after")
+    def _classes_of_classifiers(self) -> Card:
+        if (self.task == "classification") != (self.num_classes is not None):
+            raise ValueError("num_classes stands on the card of a classifier, and on no other")
+        return self
 
     @property
     def path(self) -> Path:
@@ -59,9 +67,14 @@ def cards() -> dict[str, Card]:
     return found
 
 
+def of(task: Literal["classification", "restoration"]) -> dict[str, Card]:
+    """The cards of classifiers (classification) or of denoisers (restoration), by the model's name."""
+    return {name: card for name, card in cards().items() if card.task == task}
+
+
 def facts() -> dict[str, dict[str, Any]]:  # Any: facts, read by name
-    """What a suite is checked against: classes, shape and a summary of each model."""
+    """What a suite is checked against: classes, shape and a summary of each classifier."""
     return {
         name: {"num_classes": card.num_classes, "shape": card.input_shape, "summary": card.description}
-        for name, card in cards().items()
+        for name, card in of("classification").items()
     }

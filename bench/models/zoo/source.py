@@ -33,7 +33,7 @@ class Zoo:
     def build(self, spec: ModelSpec, setting: Setting, places: Places, located: Located) -> nn.Module:
         """The network of the card."""
         card = _card(spec)
-        network = building.build(card.architecture, card.architecture_args, num_classes=card.num_classes)
+        network = building.build(card.architecture, card.architecture_args, num_classes=setting.num_classes)
         found = state_dict.find(weights.read(card.path, places), None, card.path)
         state_dict.load_strictly(network, found.state, f"zoo:{card.name}")
         return network.eval()
@@ -43,8 +43,15 @@ def _card(spec: ModelSpec) -> Card:
     known = cards()
     if spec.name not in known:
         name = str(spec.name)
-        raise UnknownNameError("model of the zoo", name, difflib.get_close_matches(name, known), sorted(known))
-    return known[spec.name]
+        classifiers = sorted(each for each, card in known.items() if card.task == "classification")
+        raise UnknownNameError("model of the zoo", name, difflib.get_close_matches(name, classifiers), classifiers)
+    card = known[spec.name]
+    if card.task != "classification":
+        raise ModelError(
+            f"zoo:{card.name} is a denoiser: it gives images, not logits; use it as a defense "
+            f"({{name: {card.architecture}, weights: zoo:{card.name}}})"
+        )
+    return card
 
 
 def _check_setting(card: Card, setting: Setting) -> None:

@@ -15,7 +15,7 @@ from bench.defenses.detector_parameters import (
     LIDParams,
     MahalanobisParams,
 )
-from bench.defenses.parameters import BitDepthParams, GaussianBlurParams, JPEGParams
+from bench.defenses.parameters import BitDepthParams, DenoisingAutoencoderParams, GaussianBlurParams, JPEGParams
 from bench.defenses.rewiring_parameters import (
     KWTAParams,
     LogitTemperatureParams,
@@ -52,6 +52,14 @@ TABLE: dict[str, Entry] = {
         (),
         "Dziugaite et al. 2016, A study of the effect of JPG compression on adversarial images, arXiv:1608.00853",
         {"kind": "purifier", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "denoising_autoencoder": Entry(
+        "bench.defenses.denoising_autoencoder:DenoisingAutoencoder",
+        "replaces the image by what a trained autoencoder makes of it (MNIST's ships with bench); differentiable",
+        DenoisingAutoencoderParams,
+        (),
+        "Gu and Rigazio 2014, arXiv:1412.5068; Meng and Chen 2017, MagNet, arXiv:1705.09064 (the reformer)",
+        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False},
     ),
     "logit_temperature": Entry(
         "bench.defenses.logit_temperature:LogitTemperature",

@@ -43,6 +43,11 @@ class Defense(ABC):
     def __init__(self, params: Any) -> None:  # Any: each defense's own parameters
         self.params = params
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of the files that it was made from, empty where there are none; part of a cell's identity."""
+        return ""
+
 
 class Purifier(Defense):
     """A defense that changes the image before the model sees it."""

@@ -35,3 +35,13 @@ class JPEGParams(DefenseParams):
     """Parameters of JPEG compression."""
 
     quality: int = Field(75, ge=1, le=100, description="libjpeg's quality")
+
+
+class DenoisingAutoencoderParams(DefenseParams):
+    """Parameters of the denoising autoencoder."""
+
+    weights: str = Field(
+        "zoo:mnist_denoiser",
+        min_length=1,
+        description="zoo:NAME, or a file that `bench train` wrote with the method denoise (.safetensors, .pt, .pth)",
+    )

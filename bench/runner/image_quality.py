@@ -31,7 +31,7 @@ class Quality(NamedTuple):
     psnr: Tensor
     """peak signal-to-noise ratio in dB, larger is closer; NaN where the two images are equal"""
     ssim: Tensor
-    """structural similarity in [-1, 1], larger is closer; NaN where a side is below 11 pixels, or kornia isn't installed"""
+    """structural similarity in [-1, 1], larger is closer; NaN where a side is below 11 pixels"""
     lpips: Tensor
     """LPIPS distance, smaller is closer; NaN where it can't be computed on this machine"""
 
@@ -76,9 +76,9 @@ def _psnr(x: Tensor, other: Tensor) -> Tensor:
 
 
 def _ssim(x: Tensor, other: Tensor) -> Tensor:
-    kornia = _kornia()
-    if min(x.shape[-2:]) < WINDOW or kornia is None:
+    if min(x.shape[-2:]) < WINDOW:
         return _none(x)
+    kornia: Any = importlib.import_module("kornia.metrics")  # Any: no annotations to rely on; it takes two seconds
     # eps only keeps the denominator off 0, where C2 has it already, and makes equal images a little unequal.
     places: Tensor = kornia.ssim(x.double(), other.double(), WINDOW, max_val=1.0, eps=0.0, padding="valid")
     return places.mean(dim=(1, 2, 3))
@@ -98,13 +98,6 @@ def _lpips(x: Tensor, other: Tensor) -> Tensor:
 
 def _none(x: Tensor) -> Tensor:
     return torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
-
-
-def _kornia() -> Any | None:  # Any: a third party's module, which takes two seconds to import
-    try:
-        return importlib.import_module("kornia.metrics")
-    except ImportError:
-        return None
 
 
 @lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from skimage import metrics as reference
 from torch import Tensor
 
 from bench import _imports
@@ -19,7 +20,6 @@ from bench.runner import image_quality as module
 from bench.runner.image_quality import image_quality
 
 LPIPS = importlib.util.find_spec("lpips") is not None
-needs_kornia = pytest.mark.skipif(importlib.util.find_spec("kornia") is None, reason="kornia isn't installed")
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,7 @@ def pair(*shape: int, noise: float = 0.05, seed: int = 0) -> tuple[Tensor, Tenso
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 32, 32), (2, 1, 28, 28), (2, 3, 11, 11), (40, 3, 12, 19)])
-@needs_kornia
 def test_the_same_as_scikit_image(shape: tuple[int, ...]) -> None:
-    reference = pytest.importorskip("skimage.metrics")
     x, other = pair(*shape)
     got = image_quality(x, other)
     for i, (a, b) in enumerate(zip(x.double().numpy(), other.double().numpy(), strict=True)):
@@ -54,9 +52,7 @@ def test_the_same_as_scikit_image(shape: tuple[int, ...]) -> None:
     assert torch.allclose(swapped.ssim, got.ssim, rtol=0, atol=1e-12)
 
 
-@needs_kornia
 def test_differences_that_float32_would_lose() -> None:
-    reference = pytest.importorskip("skimage.metrics")
     x = torch.full((1, 1, 16, 16), 0.9)
     other = x.clone()
     other[..., ::2] += 2**-12
@@ -77,9 +73,8 @@ def test_numbers_worked_out_by_hand() -> None:
     got = image_quality(x, other)
     assert got.psnr[[0, 2]].tolist() == pytest.approx([20, 0], abs=1e-6)
     assert got.psnr[1].isnan()  # equal
-    if importlib.util.find_spec("kornia"):
-        # flat images: the covariances vanish, and C1 / (mu^2 + C1) is left
-        assert got.ssim.tolist() == pytest.approx([1e-4 / (0.01 + 1e-4), 1, 1e-4 / (1 + 1e-4)], abs=1e-6)
+    # flat images: the covariances vanish, and C1 / (mu^2 + C1) is left
+    assert got.ssim.tolist() == pytest.approx([1e-4 / (0.01 + 1e-4), 1, 1e-4 / (1 + 1e-4)], abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 10, 32), (2, 1, 32, 10)])
@@ -103,14 +98,6 @@ def test_shapes_that_differ_are_refused() -> None:
 def test_no_gradient_is_kept() -> None:
     x, other = pair(2, 3, 16, 16)
     assert not any(part.requires_grad for part in image_quality(x.requires_grad_(), other))
-
-
-def test_without_kornia_only_ssim_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kornia", None)
-    monkeypatch.setitem(sys.modules, "kornia.metrics", None)
-    got = image_quality(*pair(2, 3, 16, 16))
-    assert got.ssim.isnan().all()
-    assert got.psnr.isfinite().all()
 
 
 def test_kornia_and_lpips_are_imported_when_needed() -> None:

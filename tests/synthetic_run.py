@@ -46,6 +46,8 @@ class Planned:
     """minimal distance by position, infinity for all others; of no sample where it isn't given"""
     passes: Mapping[int, float] = field(default_factory=dict)
     """forward passes by position, and as many backward passes; 20 for all others"""
+    correctness: Mapping[int, float] = field(default_factory=dict)
+    """share of scoring draws by position, on the judged point; of all others the verdict"""
     backend: str | None = None
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """beside the robust accuracy"""
@@ -160,6 +162,8 @@ def record(cell: str, plan: Planned, position: int) -> SampleRecord:
         rejected=False,
         stage="",
         minimal_distance=_minimal_distance(plan, position),
+        clean_correctness=float(not wrong),
+        correctness=plan.correctness.get(position, float(not wrong and not broken)),
         l1=2.0,
     )
 

@@ -10,6 +10,7 @@ from bench.store.records import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
+_PARTS = ("naive", "transfer", "gradient-free", "submitted")
 Line = dict[str, Any]  # Any: numbers and texts of a CSV line
 
 
@@ -17,8 +18,9 @@ def frame(board: Leaderboard) -> pd.DataFrame:
     """One line per row and threat model.
 
     Accuracies and differences are shares in [0, 1]. The columns of an attack are ``robust:<attack>``, those of the
-    others ``oblivious`` and ``gradient_free``; each has ``<name>`` (robust accuracy), ``<name>:low``, ``<name>:high``
-    (95 %), ``<name>:seed_min``, ``<name>:seed_max`` and ``<name>:status``. A number that can't be shown is empty.
+    others ``oblivious``, ``naive`` and ``gradient_free``; each has ``<name>`` (robust accuracy), ``<name>:low``,
+    ``<name>:high`` (95 %), ``<name>:seed_min``, ``<name>:seed_max`` and ``<name>:status``. A number that can't be shown is
+    empty. ``broken:<part>`` counts the images that a part of the adversary broke.
     ``worst_case_is_bound`` is true where a cell is missing, failed or invalid, so that the row's number is at most
     ``worst_case``.
     """
@@ -54,7 +56,11 @@ def _line(board: Leaderboard, table: Table, row: Row) -> Line:
             for key, value in _score(f"robust:{attack}", row.attacks.get(attack)).items()
         },
         **_score("gradient_free", row.gradient_free),
+        **_score("naive", row.naive),
         **_score("oblivious", row.oblivious),
+        **{f"broken:{part}": row.broken[part].count if part in row.broken else None for part in _PARTS},
+        "broken:gradient": next((one.count for part, one in row.broken.items() if part not in _PARTS), None),
+        "gradient": next((part for part in row.broken if part not in _PARTS), None),
         "published_clean": None if found is None else found.clean,
         "published_robust": None if found is None else found.robust,
         "clean_difference": None if found is None else found.clean_difference,

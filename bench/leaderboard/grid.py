@@ -68,6 +68,8 @@ def grid(table: Table, words: Words, detail: Detail = Detail()) -> Grid:
         columns.append((words.escape(attack), "right", partial(_attack, attack, words, detail)))
     if any(row.gradient_free for row in table.rows):
         columns.append(("gradient-free", "right", lambda row: _score(row.gradient_free, words, detail)))
+    if any(row.naive for row in table.rows):
+        columns.append(("naive", "right", lambda row: _score(row.naive, words, detail)))
     if any(row.oblivious for row in table.rows):
         columns.append(("oblivious", "right", lambda row: _score(row.oblivious, words, detail)))
     columns.append(("worst case", "right", lambda row: _worst(row, words)))
@@ -79,6 +81,34 @@ def grid(table: Table, words: Words, detail: Detail = Detail()) -> Grid:
         tuple(side for _, side, _ in columns),
         tuple(tuple(text(row) for _, _, text in columns) for row in table.rows),
     )
+
+
+def breakers(table: Table, words: Words) -> Grid | None:
+    """What each part of the adversary broke of the defended rows; ``None`` where there are none."""
+    rows = [row for row in table.rows if row.broken]
+    if not rows:
+        return None
+    fixed = ("naive", "transfer", "gradient-free", "submitted")
+    there = [part for part in fixed if any(part in row.broken for row in rows)]
+    lines = []
+    for row in rows:
+        how = next((part for part in row.broken if part not in fixed), "")
+        cells = [words.escape(row.model), words.escape(row.defense), str(row.correct), how or words.dash]
+        lines.append((*cells, *(_broken(row, part, words) for part in (how, *there))))
+    headers = ("model", "defense", "clean-correct", "gradient", "broken by it", *(f"by {part}" for part in there))
+    return Grid(headers, ("left", "left", "right", "left", *("right" for _ in (*there, ""))), tuple(lines))
+
+
+BREAKERS = (
+    "What broke the defended rows: images of those that are right when clean (in brackets: that nothing else broke)"
+)
+
+
+def _broken(row: Row, part: str, words: Words) -> str:
+    found = row.broken.get(part)
+    if found is None:
+        return words.dash
+    return f"{found.count} ({found.alone})"
 
 
 def heading(board: Leaderboard, table: Table) -> str:
@@ -106,7 +136,9 @@ def percent(share: float) -> str:
 
 
 def _scores(row: Row) -> list[Score]:
-    return [score for score in (*row.attacks.values(), row.gradient_free, row.oblivious) if score is not None]
+    return [
+        score for score in (*row.attacks.values(), row.gradient_free, row.naive, row.oblivious) if score is not None
+    ]
 
 
 def _rank(row: Row, words: Words) -> str:

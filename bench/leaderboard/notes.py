@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from bench.leaderboard.published import Published, other_radius
 from bench.leaderboard.records import Note
-from bench.stats import mcnemar
-from bench.store.outcomes import CellOutcome, RowOutcome, unbroken
+from bench.stats import paired, paired_difference
+from bench.store.outcomes import CellOutcome, RowOutcome, least_correct
+from bench.suites.declared import declared
 
 Severity = Literal["info", "warning", "invalid", "failed"]
 _MANY = 5
@@ -47,7 +48,8 @@ def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None
         for cell in row.cells:
             for remark in _of_cell(cell):
                 said.setdefault(remark, {}).setdefault(row.label, []).append(_name(cell))
-        for remark in (*_of_row(row, attacks), *_of_published(row, published[row.label])):
+        bare = next((one for one in rows if one.bare and one.model == row.model), None)
+        for remark in (*_of_row(row, attacks, bare), *_of_published(row, published[row.label])):
             said.setdefault(remark, {}).setdefault(row.label, [])
         if unplaced:
             text = f"{len(unplaced)} cell(s) aren't finished, and their names don't tell which row they belong to"
@@ -78,7 +80,7 @@ def _of_cell(cell: CellOutcome) -> list[_Remark]:
     return remarks
 
 
-def _of_row(row: RowOutcome, attacks: Iterable[str]) -> list[_Remark]:
+def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) -> list[_Remark]:
     own = {cell.attack for cell in row.of("suite")}
     if not own and row.of("oblivious"):
         return [
@@ -90,8 +92,24 @@ def _of_row(row: RowOutcome, attacks: Iterable[str]) -> list[_Remark]:
     lacking = [attack for attack in attacks if attack not in own]
     if lacking:
         remarks.append(_Remark(f"not attacked with {', '.join(lacking)}, as other rows are", "warning"))
-    hidden = _hides_the_gradient(row)
-    return [*remarks, hidden] if hidden else remarks
+    return [*remarks, *(remark for remark in (_hides_the_gradient(row), _against_the_bare(row, bare)) if remark)]
+
+
+def _against_the_bare(row: RowOutcome, bare: RowOutcome | None) -> _Remark | None:
+    """Whether a defense helps or harms under attack, on the same images."""
+    if bare is None or row.bare or not row.complete or not bare.complete:
+        return None
+    difference, interval = paired_difference(row.worst_correctness, bare.worst_correctness)
+    text = f"{100 * abs(difference):.1f} points ({100 * interval.low:+.1f} to {100 * interval.high:+.1f}, paired)"
+    if interval.low > 0:
+        return _Remark(
+            f"under everything that attacked it here, more images stay right than without the defense: {text}. An upper bound: "
+            "an attack made for this defense may well find more",
+            "info",
+        )
+    if interval.high < 0:
+        return _Remark(f"fewer images stay right under attack than without the defense: {text}", "info")
+    return None
 
 
 def _hides_the_gradient(row: RowOutcome) -> _Remark | None:
@@ -99,15 +117,23 @@ def _hides_the_gradient(row: RowOutcome) -> _Remark | None:
     oblivious, adaptive = row.of("oblivious"), row.of("suite") + row.of("gradient_free")
     if not oblivious or not adaptive or any(cell.status != "done" for cell in oblivious + adaptive):
         return None
-    unaware, aware = unbroken(oblivious), unbroken(adaptive)
-    if unaware.sum() <= aware.sum() or mcnemar(unaware, aware) >= 0.05:
+    unaware, aware = least_correct(oblivious), least_correct(adaptive)
+    if unaware.sum() <= aware.sum() or paired(unaware, aware) >= 0.05:
         return None
     high, low = 100 * float(unaware.mean()), 100 * float(aware.mean())
     return _Remark(
         f"the oblivious number ({high:.1f}) is {high - low:.1f} points above the adaptive one ({low:.1f}):"
-        " the defense hides the gradient, it does not remove the examples",
+        + _what(row),
         "warning",
     )
+
+
+def _what(row: RowOutcome) -> str:
+    """What such a gap says of a defense."""
+    results = [cell.result for cell in row.cells if cell.result is not None and cell.result.defense.name != "none"]
+    if results and declared(results[0].defense).plain:
+        return " whoever knows the defense finds other examples"
+    return " the defense hides the gradient, it does not remove the examples"
 
 
 def _of_published(row: RowOutcome, found: Published | None) -> list[_Remark]:
@@ -134,7 +160,7 @@ def _subject(where: Mapping[str, Sequence[str]], rows: Sequence[RowOutcome]) -> 
 
 
 def _name(cell: CellOutcome) -> str:
-    return f"{cell.attack} oblivious" if cell.role == "oblivious" else cell.attack
+    return f"{cell.attack} {cell.role}" if cell.role in ("oblivious", "naive") else cell.attack
 
 
 def _one_line(text: str) -> str:

@@ -16,16 +16,16 @@ def ranked(rows: Sequence[RowOutcome]) -> list[tuple[RowOutcome, tuple[int, int]
     follow without a rank, in the same order of what is known of them, and those of which nothing is known come last.
     """
     complete = [row for row in rows if row.complete]
-    ranges = rank_ranges([row.worst for row in complete])
+    ranges = rank_ranges([row.worst_correctness for row in complete])
     found = {id(row): span for row, span in zip(complete, ranges, strict=True)}
     return [(row, found.get(id(row))) for row in sorted(rows, key=_order)]
 
 
-def _order(row: RowOutcome) -> tuple[bool, bool, int, int, str]:
+def _order(row: RowOutcome) -> tuple[bool, bool, float, float, str]:
     return (
         not row.complete,
         not row.known.any(),
-        -int(row.worst.sum()),
-        -int(row.clean_correct.sum()),
+        -float(row.worst_correctness.sum()),
+        -float(row.clean_correctness.sum()),
         row.label.lower(),
     )

@@ -33,6 +33,15 @@ class Score(_Record):
     """ids of its cells"""
 
 
+class Broken(_Record):
+    """What one part of the adversary broke of a defended row."""
+
+    count: int
+    """images that were right when clean, and that a cell of this part broke"""
+    alone: int
+    """those of them that no other part broke"""
+
+
 class PublishedNumbers(_Record):
     """What RobustBench has published for this model; shares in [0, 1]."""
 
@@ -63,6 +72,7 @@ class Row(_Record):
     attacks: dict[str, Score]
     """by the attack's name in tables; only those that the suite has for this row"""
     gradient_free: Score | None
+    naive: Score | None = None
     oblivious: Score | None
     worst: Estimate | None
     """per sample the worst over all cells of the row; ``None`` where nothing is known"""
@@ -71,6 +81,11 @@ class Row(_Record):
     published: PublishedNumbers | None = None
     seconds: float
     """what all its cells took together"""
+    broken: dict[str, Broken] = {}
+    """of a defended row, by part of the adversary: ``exact gradient`` or what stands in for it (BPDA, EOT, joint with the
+    detector), ``naive``, ``transfer`` from the bare model, ``gradient-free``, ``submitted`` by a person"""
+    correct: int = 0
+    """images that are right when clean"""
     notes: tuple[int, ...] = ()
 
 

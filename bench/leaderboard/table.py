@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bench.leaderboard import notes, published
+from bench.leaderboard.adversaries import broken_by
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
-from bench.stats import wilson
+from bench.metrics import estimates
 from bench.store.outcomes import (
-    BoolArray,
     CellOutcome,
+    FloatArray,
     OutcomeStatus,
     RowOutcome,
     RunOutcome,
+    least_correct,
     read_outcomes,
-    unbroken,
 )
 from bench.store.records import Estimate, RunRecord
 from bench.store.run_directory import RunDirectory
@@ -80,7 +83,7 @@ def _row(
     by_attack: dict[str, list[CellOutcome]] = {}
     for cell in row.of("suite"):
         by_attack.setdefault(cell.attack, []).append(cell)
-    clean = _share(row.clean_correct) if row.known.all() else None
+    clean = _share(row.clean_correctness) if row.known.all() else None
     worst = _worst(row)
     return Row(
         rank=rank,
@@ -90,11 +93,14 @@ def _row(
         clean=clean,
         attacks={attack: _score(tuple(cells)) for attack, cells in by_attack.items()},
         gradient_free=_maybe(row.of("gradient_free")),
+        naive=_maybe(row.of("naive")),
         oblivious=_maybe(row.of("oblivious")),
         worst=worst,
         complete=row.complete,
         published=_compared(found, clean, worst if row.complete else None),
         seconds=_seconds(row.cells),
+        broken=broken_by(row),
+        correct=int(row.clean_correct.sum()),
         notes=marks,
     )
 
@@ -103,7 +109,7 @@ def _worst(row: RowOutcome) -> Estimate | None:
     """The row's number; where it isn't complete only the bound, which has no interval."""
     if not row.known.any():
         return None
-    worst = _share(row.worst)
+    worst = _share(row.worst_correctness)
     return worst if row.complete else Estimate(value=worst.value, n=worst.n)
 
 
@@ -114,21 +120,22 @@ def _maybe(cells: tuple[CellOutcome, ...]) -> Score | None:
 def _score(cells: tuple[CellOutcome, ...]) -> Score:
     status = min((cell.status for cell in cells), key=_WORST_FIRST.index)
     seeds = dict.fromkeys(sorted({cell.seed for cell in cells}), ())
-    per_seed = {seed: unbroken(tuple(cell for cell in cells if cell.seed == seed)) for seed in seeds}
+    per_seed = {seed: least_correct(tuple(cell for cell in cells if cell.seed == seed)) for seed in seeds}
     done = status == "done"
     return Score(
         status=status,
-        robust=_share(unbroken(cells)) if done else None,
+        robust=_share(least_correct(cells)) if done else None,
         seeds={seed: float(robust.mean()) for seed, robust in per_seed.items()} if done else {},
         seconds=_seconds(cells),
         cells=tuple(cell.id for cell in cells),
     )
 
 
-def _share(outcomes: BoolArray) -> Estimate:
-    n, count = len(outcomes), int(outcomes.sum())
-    interval = wilson(count, n)
-    return Estimate(value=count / n, low=interval.low, high=interval.high, n=n)
+def _share(outcomes: FloatArray) -> Estimate:
+    """Wilson's interval where every image is right or wrong, else a bootstrap over images."""
+    if not np.isin(outcomes, (0, 1)).all():
+        return estimates.mean(outcomes)
+    return estimates.proportion(outcomes > 0.5)
 
 
 def _seconds(cells: tuple[CellOutcome, ...]) -> float:
@@ -172,7 +179,7 @@ def _numbers(row: RowOutcome, cell: CellOutcome) -> CellNumbers:
         model=row.model,
         defense=row.defense,
         attack=cell.attack,
-        adversary="oblivious" if cell.role == "oblivious" else "adaptive",
+        adversary=cell.role if cell.role in ("oblivious", "naive") else "adaptive",
         seed=cell.seed,
         status=cell.status,
         metrics={} if result is None else result.metrics,

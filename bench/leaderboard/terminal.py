@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.leaderboard.grid import Detail, Grid, Words, grid, heading
+from bench.leaderboard.grid import BREAKERS, Detail, Grid, Words, breakers, grid, heading
 from bench.leaderboard.records import Leaderboard, Table
 
 _LESS_AND_LESS = (
@@ -38,6 +38,9 @@ def _table(board: Leaderboard, table: Table, width: int) -> str:
     if board.note:
         parts.append(_wrapped(f"Note: {board.note}", width))
     parts.append(_fitted(table, width))
+    found = breakers(table, Words())
+    if found is not None:
+        parts += ["", _wrapped(BREAKERS, width), _draw(_columns(found)), ""]
     for note in table.notes:
         source = f" [{note.source}]" if note.source else ""
         parts.append(_wrapped(f"⚑{note.number} {note.subject}: {note.text}{source}", width, indent="   "))

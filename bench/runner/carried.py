@@ -87,7 +87,7 @@ def judged_again(
     if not len(rows):
         return nothing
     verdict = judged(points, rows)
-    broken = verdict.prediction.predicted != y.cpu()[rows]
+    broken = verdict.prediction.fooled
     if not broken.any():
         return nothing
     nothing.rows[rows[broken]] = True

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FAR = 0.001
 """A clean accuracy this improbable under the declared one is flagged."""
+CONVERGED = 0.2
+"""A mean cosine below this between the gradients of two halves of the draws is flagged."""
 CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
 
 
@@ -31,8 +33,9 @@ def cell_flags(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: Sequence[S
     found = [flag for report in reports for flag in report.flags]
     found += _declared_accuracy(cell, rows)
     found += weak_adversary(suite, cell)
-    found += _zero_gradients(reports)
+    found += _zero_gradients(cell, reports)
     found += _not_found(cell, rows)
+    found += _draws(cell, reports)
     return tuple(dict.fromkeys(found))
 
 
@@ -50,10 +53,11 @@ def weak_adversary(suite: Suite, cell: Cell) -> list[Flag]:
     return []
 
 
-def _zero_gradients(reports: Sequence[ShardReport]) -> list[Flag]:
+def _zero_gradients(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
     """Samples that a gradient attack could not move, because every gradient was exactly zero.
 
-    Where that is all that is left, the attack attacked nothing, and its number says nothing.
+    Where that is all that is left, the attack attacked nothing, and its number says nothing; of a naive attack nobody
+    expects more.
     """
     stuck, unbroken = sum(report.zero_gradient for report in reports), sum(report.unbroken for report in reports)
     if not stuck:
@@ -63,8 +67,24 @@ def _zero_gradients(reports: Sequence[ShardReport]) -> list[Flag]:
         "masked gradients, not robustness"
     )
     source = f"{CARLINI}; Athalye et al. 2018, arXiv:1802.00420"
-    severity: Literal["warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
+    severity: Literal["info", "warning", "invalid"] = "invalid" if stuck == unbroken else "warning"
+    if cell.role == "naive":
+        severity = "info"
     return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
+
+
+def _draws(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
+    """Whether the gradients of a stochastic defense have converged over its draws."""
+    known = [(report.eot_agreement, report.samples) for report in reports if report.eot_agreement is not None]
+    if not known:
+        return []
+    agreement = sum(value * count for value, count in known) / sum(count for _, count in known)
+    text = f"EOT over {cell.defense.eot_iter} draws: the gradients of its two halves agree to {agreement:.2f} (cosine)"
+    source = "Athalye et al. 2018, arXiv:1707.07397"
+    if agreement < CONVERGED:
+        text += ": far from converged, more draws (eot_iter) may well find more"
+        return [Flag(rule="eot-convergence", severity="warning", message=text, source=source)]
+    return [Flag(rule="eot-convergence", severity="info", message=text, source=source)]
 
 
 def _not_found(cell: Cell, rows: pd.DataFrame) -> list[Flag]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
+from bench.runner.beside import beside_the_bare
 from bench.runner.carried import Carried, judged_again
 from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
@@ -75,11 +76,11 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
     ids = tuple(worker.dataset.sample_ids[index] for index in shard.members)
     # What draws from the global generators in spite of all (a plugin, a random model) draws the same when resumed.
     with exact_arithmetic(), global_seed(Draws(cell.seed, cell.attack.name, "global").chunk_seed(ids)):
-        target = worker.target(cell)
+        target, attacked = worker.target(cell), worker.attacked(cell)
         batch = worker.dataset.batch(np.asarray(shard.members, dtype=np.int64))
         x, y = batch.x.to(worker.device), batch.y.to(worker.device)
         clean = worker.clean(cell, shard.members, x, y)
-        correct = clean.predicted == batch.y
+        correct, scoring = clean.correct, worker.scoring(cell, ids)
         threat_model = threat_models.build(cell.threat_model.norm, cell.threat_model.eps)
         attack = attack_of(cell)
 
@@ -96,6 +97,7 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 sample_ids=tuple(ids[row] for row in rows.tolist()),
                 # What an oblivious cell judges was kept inside eps: it has no minimal distances.
                 clean_correct=None if cell.role == "oblivious" else correct[rows],
+                scoring=None if scoring is None else scoring.take(rows),
             )
 
         carried = Carried.nothing(len(ids))
@@ -105,9 +107,10 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
             else:
                 carried = judged_again(judged, shard.examples, x, y, ids, correct, threat_model)
                 left = correct & ~carried.rows
-                found = _attacked(worker, target, attack, cell, Samples(x, y, ids), left, threat_model, report)
+                found = _attacked(worker, attacked, attack, cell, Samples(x, y, ids), left, threat_model, report)
             verdict = carried.with_rest(found, judged)
-        records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict)
+            beside = beside_the_bare(worker, cell, shard.members, x, y, verdict.x_adv)
+        records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside)
     cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
     return ShardOutcome(records, cost, _kept(shard, ids, records, verdict))
 
@@ -128,7 +131,16 @@ def _report(
         flags=(*worker.flags(cell), *found.flags, *_no_gradient(cell, found)),
         zero_gradient=_stuck(found, records),
         unbroken=sum(record.robust for record in records),
+        eot_agreement=_agreement(found),
     )
+
+
+def _agreement(found: AttackResult) -> float | None:
+    """How much the halves of a stochastic defense's draws agree on a gradient, over the samples that were attacked."""
+    if found.eot_agreement is None:
+        return None
+    known = found.eot_agreement[~torch.isnan(found.eot_agreement)]
+    return float(known.mean()) if len(known) else None
 
 
 def _precision(worker: Worker, cell: Cell, attack: Attack) -> str:
@@ -159,7 +171,13 @@ def _attacked(
         precision=precision,
         pinned=worker.pinned,
         compiled=worker.compiles_for(attack),
+        eot_iter=cell.defense.eot_iter or 1,
     )
+    if target.rejects and not attack.joint:
+        raise AttackError(
+            f"{cell.attack_id} can't attack a detector together with its classifier: it doesn't declare that a rejected point "
+            "is no success to it (joint)"
+        )
     target.microbatch = None
     with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
         here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
@@ -179,6 +197,7 @@ def _attacked(
     if here.zero_gradient is not None:
         result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
         result.zero_gradient[chosen] = here.zero_gradient.cpu()
+    result.eot_agreement = here.eot_agreement
     return result
 
 
@@ -229,13 +248,15 @@ def _records(
     clean: Prediction,
     found: AttackResult,
     verdict: Verdict,
+    beside: Mapping[str, Tensor],
 ) -> list[SampleRecord]:
     x_adv = verdict.x_adv.cpu()
     delta = (x_adv - x).flatten(1)
     linf, l2 = delta.abs().amax(1), torch.linalg.vector_norm(delta, dim=1)
-    correct = clean.predicted == y
-    success = correct & (verdict.prediction.predicted != y)
+    correct = clean.correct
+    success = correct & verdict.prediction.fooled
     columns = {
+        **beside,
         "label": y,
         "clean_prediction": clean.predicted,
         "clean_correct": correct,
@@ -254,6 +275,12 @@ def _records(
         "iterations": found.iterations,
         "forwards": found.forwards,
         "backwards": found.backwards,
+        "rejected": verdict.prediction.rejected,
+        "clean_correctness": clean.right,
+        "correctness": torch.minimum(clean.right, 1 - verdict.prediction.wrong),
+        "clean_rejected": clean.rejected,
+        "clean_rejection_margin": clean.rejection_margin,
+        "rejection_margin": verdict.prediction.rejection_margin,
     }
     values = {name: column.tolist() for name, column in columns.items()}
     return [
@@ -262,7 +289,6 @@ def _records(
             position=int(worker.dataset.positions[shard.members[row]]),
             sample_id=ids[row],
             sample_digest=image_digest(x[row]),
-            rejected=False,
             stage=found.stage[row] if values["success"][row] else "",
             **{name: column[row] for name, column in values.items()},
         )

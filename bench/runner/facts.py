@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import attacks, defenses
 from bench.attacks.base import Attack
-from bench.defenses.base import Defense, Purifier
+from bench.defenses.base import Defense, Detector, Purifier, Rewiring
 from bench.errors import BenchError, PluginError
 from bench.models.base import Located
 from bench.registry import Entry
@@ -16,6 +16,8 @@ from bench.registry import defenses as defense_names
 from bench.registry import models as model_names
 from bench.runner.provenance import version
 from bench.suites.cells import Cell
+from bench.suites.declared import declared
+from bench.suites.spec import DefenseSpec
 
 UNAVAILABLE = "unavailable"
 
@@ -35,20 +37,40 @@ def attack_of(cell: Cell) -> Attack:
     return attack
 
 
-def defense_of(cell: Cell) -> Defense:
-    """The defense of a defended cell.
+def defenses_of(spec: DefenseSpec) -> tuple[Defense, ...]:
+    """The defenses of a chain, or the one alone; none for the bare model.
 
     Raises:
         PluginError: where a third party's can't be made.
     """
-    defense = _made(defense_names.entry(cell.defense.name), lambda: defenses.build(cell.defense))
-    if not isinstance(defense, Purifier) or not hasattr(defense, "differentiable"):
-        origin = defense_names.entry(cell.defense.name).origin
-        raise PluginError(
-            f"{origin}: the defense {cell.defense.name} must be a bench.defenses.base.Purifier that declares whether it is "
-            f"differentiable, got {defense!r:.60}"
-        )
-    return defense
+    found = []
+    for link in spec.links:
+        defense = _made(defense_names.entry(link.name), lambda link=link: defenses.build(link))  # type: ignore[misc]
+        if not isinstance(defense, Purifier | Rewiring | Detector) or not hasattr(defense, "differentiable"):
+            origin = defense_names.entry(link.name).origin
+            raise PluginError(
+                f"{origin}: the defense {link.name} must be a Purifier, a Rewiring or a Detector of bench.defenses.base that "
+                f"declares whether it is differentiable, got {defense!r:.60}"
+            )
+        found.append(defense)
+    return tuple(found)
+
+
+def surrogates_of(spec: DefenseSpec) -> tuple[str | Purifier | None, ...]:
+    """What the suite puts in the place of each defense's own surrogate; see
+    :class:`bench.defenses.defended.DefendedModel`.
+    """
+    found: list[str | Purifier | None] = []
+    for link in spec.links:
+        if link.surrogate in (None, "own"):
+            found.append(None)
+        elif link.surrogate in ("identity", "exact"):
+            found.append(link.surrogate)
+        else:
+            stand_in = defenses.build(DefenseSpec(name=str(link.surrogate)))
+            assert isinstance(stand_in, Purifier)  # as bench.suites.check demands
+            found.append(stand_in)
+    return tuple(found)
 
 
 def _made(entry: Entry, make: Callable[[], Any]) -> Any:  # Any: whatever a third party makes
@@ -62,7 +84,9 @@ def _made(entry: Entry, make: Callable[[], Any]) -> Any:  # Any: whatever a thir
         raise PluginError(f"{thing} can't be made: {type(error).__name__}: {error}") from error
 
 
-def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: int) -> dict[str, Any]:  # Any: JSON
+def facts(
+    cell: Cell, dataset_digest: str, located: Located | None, shard_size: int, calibration: str = ""
+) -> dict[str, Any]:  # Any: JSON
     """The part of a cell's identity that only the runner can know.
 
     Args:
@@ -70,6 +94,7 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
         dataset_digest: of the whole dataset.
         located: the model's weights; ``None`` where they can't be had.
         shard_size: counts only for libraries that draw from global generators: it is their fixed chunk.
+        calibration: digest of the images that detectors' thresholds are calibrated on.
     """
     attack = attack_of(cell)
     plugins = [_code(attack_names.entry(cell.attack.name))]
@@ -89,10 +114,13 @@ def facts(cell: Cell, dataset_digest: str, located: Located | None, shard_size: 
     if cell.model.source in model_names.entries():
         plugins.append(_code(model_names.entry(cell.model.source)))
     if cell.defense.name != "none":
-        defense = defense_of(cell)
-        found["defense_revision"] = defense.revision
-        found["defense_libraries"] = {name: version(name) for name in defense.library}
-        plugins.append(_code(defense_names.entry(cell.defense.name)))
+        built = defenses_of(cell.defense)
+        found["defense_revision"] = [defense.revision for defense in built]
+        found["defense_libraries"] = {name: version(name) for defense in built for name in defense.library}
+        found["defense_files"] = [defense.digest for defense in built if defense.digest]
+        plugins += [_code(defense_names.entry(link.name)) for link in cell.defense.links]
+        if declared(cell.defense).calibrated:
+            found["calibration"] = calibration
     found["plugins"] = sorted(digest for digest in plugins if digest)
     return found
 

@@ -18,6 +18,7 @@ from bench.attacks.base import Target
 from bench.attacks.losses import margin
 from bench.attacks.memory import in_pieces
 from bench.errors import AttackError
+from bench.models.noise import mixed
 from bench.threat_models.base import ThreatModel
 
 
@@ -30,6 +31,39 @@ class Prediction(NamedTuple):
     """logit of the label minus the best other, float32: below 0 where misclassified"""
     confidence: Tensor
     """softmax probability of the predicted class, float32"""
+    right: Tensor
+    """share of the draws in which the label is predicted and accepted, float64; 0 or 1 for one that isn't stochastic"""
+    wrong: Tensor
+    """share of the draws in which another class is predicted and accepted, float64; the rest are rejected"""
+    rejection_margin: Tensor
+    """how far the rejection lies above the largest logit, float32: above 0 where rejected; NaN without a detector"""
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether most draws give the label and accept, shape (N,), bool."""
+        return self.right > 0.5
+
+    @property
+    def fooled(self) -> Tensor:
+        """Whether most draws give another class and accept: what a success is, shape (N,), bool."""
+        return self.wrong > 0.5
+
+    @property
+    def rejected(self) -> Tensor:
+        """Whether at least half of the draws reject, shape (N,), bool."""
+        return 1 - self.right - self.wrong > 0.5 - 1e-9
+
+
+class Scoring(NamedTuple):
+    """The draws that score images of a stochastic model; no attack has seen them."""
+
+    keys: Tensor
+    """one for each image, shape (N,), int64, on the model's device"""
+    draws: int
+
+    def take(self, rows: Tensor) -> Scoring:
+        """Those of some images."""
+        return Scoring(self.keys[rows.to(self.keys.device)], self.draws)
 
 
 class Verdict(NamedTuple):
@@ -58,34 +92,62 @@ def exact_arithmetic() -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
 
 
-def predict(model: Target, x: Tensor, y: Tensor, batch_size: int) -> Prediction:
-    """Float32 predictions; the batch is halved when memory runs out.
+def predict(model: Target, x: Tensor, y: Tensor, batch_size: int, scoring: Scoring | None = None) -> Prediction:
+    """Float32 predictions of the real model; the batch is halved when memory runs out.
+
+    Of a stochastic model the class that most draws give, and the means of margins and confidences.
 
     Args:
         model: images to logits.
         x: shape (N, C, H, W).
         y: labels, shape (N,).
         batch_size: the most images of one pass.
+        scoring: the draws of a stochastic model; a single pass where there are none.
 
     Raises:
         AttackError: where a logit isn't finite, or there are more or fewer than K for each image.
     """
-    logits = in_pieces(model, x, batch_size)
-    if not logits:
-        return Prediction(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0))
-    values = torch.cat(logits).float()
-    if values.shape != (len(x), model.num_classes):
+    if not len(x):
+        empty = torch.zeros(0)
+        return Prediction(empty.long(), empty, empty, empty.double(), empty.double(), empty)
+    if scoring is None:
+        return _read(_values(model, x, batch_size, None), y, model)
+    passes = [
+        _read(_values(model, x, batch_size, mixed(scoring.keys, draw)), y, model) for draw in range(scoring.draws)
+    ]
+    votes = torch.zeros(len(x), model.num_classes)
+    for one in passes:
+        votes.scatter_add_(1, one.predicted[:, None], torch.ones(len(x), 1))
+    means = (torch.stack(columns).mean(0) for columns in list(zip(*passes, strict=True))[1:])
+    return Prediction(votes.argmax(1), *means)
+
+
+def _values(model: Target, x: Tensor, batch_size: int, keys: Tensor | None) -> Tensor:
+    """Logits in float32, shape (N, K), or (N, K + 1) where the model may reject."""
+    values = torch.cat(in_pieces(model, x, batch_size, keys)).float()
+    columns = model.num_classes + int(model.rejects)
+    if values.shape != (len(x), columns):
         raise AttackError(
-            f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, K = {model.num_classes}"
+            f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, not {columns} each"
         )
     if not torch.isfinite(values).all():
         place = int((~torch.isfinite(values).all(1)).nonzero()[0])
         raise AttackError(f"the model gave logits that aren't finite (image {place} of this shard)")
-    below = -margin(values, y).cpu()
-    values = values.cpu().double()
-    predicted = values.argmax(1)
-    confidence = values.softmax(1).gather(1, predicted[:, None]).squeeze(1).float()
-    return Prediction(predicted, below, confidence)
+    return values
+
+
+def _read(values: Tensor, y: Tensor, model: Target) -> Prediction:
+    """What one pass says."""
+    classes = values[:, : model.num_classes]
+    below = -margin(classes, y).cpu()
+    classes = classes.cpu().double()
+    predicted = classes.argmax(1)
+    confidence = classes.softmax(1).gather(1, predicted[:, None]).squeeze(1).float()
+    above = torch.full((len(values),), math.nan)
+    if model.rejects:
+        above = (values[:, -1] - values[:, : model.num_classes].amax(1)).cpu()
+    right, accepted = predicted == y.cpu(), ~(above > 0)
+    return Prediction(predicted, below, confidence, (right & accepted).double(), (~right & accepted).double(), above)
 
 
 def judge(
@@ -99,6 +161,7 @@ def judge(
     batch_size: int,
     sample_ids: tuple[str, ...],
     clean_correct: Tensor | None = None,
+    scoring: Scoring | None = None,
 ) -> Verdict:
     """Measures, projects and predicts again.
 
@@ -113,6 +176,7 @@ def judge(
         sample_ids: for messages.
         clean_correct: which samples are correct without an attack, shape (N,), on the CPU; with it, the points of a
             minimum-norm attack that lie beyond eps are predicted too.
+        scoring: the draws of a stochastic model.
 
     Raises:
         AttackError: where a point has the wrong shape, isn't finite, left the bounds, or left the ball of a fixed-eps
@@ -136,14 +200,14 @@ def judge(
         raise AttackError(
             "a projected point lies outside the threat model: this is a fault of the harness, please report it"
         )
-    prediction = predict(model, judged, y, batch_size)
+    prediction = predict(model, judged, y, batch_size, scoring)
     minimal = torch.full((len(x),), math.nan, dtype=torch.float64)
     if minimum_norm and clean_correct is not None:
-        broken = prediction.predicted != y.cpu()
+        broken = prediction.fooled
         within = threat_model.distance(judged, x).double().cpu().clamp(max=threat_model.radius)
         minimal = torch.where(broken, within, math.inf).where(clean_correct, 0.0)
         rows = (~broken & clean_correct).nonzero().flatten()
-        minimal[rows] = _beyond(model, x, y, x_raw, judged, rows, threat_model, batch_size)
+        minimal[rows] = _beyond(model, x, y, x_raw, judged, rows, threat_model, batch_size, scoring)
     return Verdict(judged, prediction, raw_distance.float().cpu(), minimal)
 
 
@@ -167,6 +231,7 @@ def _beyond(
     rows: Tensor,
     threat_model: ThreatModel,
     batch_size: int,
+    scoring: Scoring | None,
 ) -> Tensor:
     """How far the returned points lie that are misclassified, but not inside the threat model, shape (len(rows),).
 
@@ -176,7 +241,7 @@ def _beyond(
     points = x_raw[here].clamp(*threat_model.bounds)
     moved = (points != judged[here]).flatten(1).any(1)
     here, points = here[moved], points[moved]
-    found = predict(model, points, y[here], batch_size).predicted != y[here].cpu()
+    found = predict(model, points, y[here], batch_size, scoring.take(here) if scoring is not None else None).fooled
     distance = threat_model.distance(points, x[here]).double().cpu()
     result = torch.full((len(rows),), math.inf, dtype=torch.float64)
     result[moved.cpu()] = distance.clamp(min=math.nextafter(threat_model.radius, math.inf)).where(found, math.inf)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.attacks.draws import global_seed
 from bench.datasets.base import Dataset
+from bench.datasets.held_out import disjoint
 from bench.errors import ModelError, UnknownNameError
 from bench.models.wrapper import CountedModel
 from bench.runner.cell_flags import cell_flags, weak_adversary
@@ -106,6 +107,7 @@ def evaluate_model(
     device: str = "auto",
     batch_size: int | None = None,
     num_classes: int | None = None,
+    calibration: tuple[Tensor, Tensor] | None = None,
 ) -> Evaluation:
     """Evaluates a model on tensors.
 
@@ -117,12 +119,14 @@ def evaluate_model(
         attacks: names or mappings, as in a suite.
         defense: a name or a mapping, as in a suite.
         adversary: what the attacker of the defense knows; ``adaptive`` includes the oblivious examples and a
-            gradient-free attack, ``oblivious`` is the bare model's examples alone.
+            gradient-free attack, ``oblivious`` is the bare model's examples alone, ``naive`` takes the defended model for an
+            ordinary one.
         seed: of all draws.
         search: ``first_success`` or ``strongest``.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: the most images of one pass; found by itself where it isn't given.
         num_classes: K; read from the model's output where it isn't given.
+        calibration: for a detector: clean images that are neither trained nor evaluated on, and their labels, as x and y.
 
     Raises:
         SuiteError: where names, parameters or combinations can't work.
@@ -138,7 +142,8 @@ def evaluate_model(
         model.to(chosen).eval()
         classes = num_classes if num_classes is not None else num_classes_of(model, images.to(chosen))
         dataset = dataset_of(images, labels, classes)
-        worker = Worker(dataset, Places(download=False), chosen, batch_size)
+        clean = None if calibration is None else disjoint(dataset_of(*checked(*calibration), classes), dataset)
+        worker = Worker(dataset, Places(download=False), chosen, batch_size, calibration=clean)
         worker.adopt(suite.models[0], CountedModel(model, num_classes=classes).to(chosen), keep=True)
         return _Evaluate(suite, dataset, worker).result()
 
@@ -246,7 +251,12 @@ class _Evaluate:
 
 
 def _name(cell: Cell) -> str:
-    roles = {"oblivious": " (oblivious)", "prerequisite": " (bare model)", "gradient_free": " (gradient-free)"}
+    roles = {
+        "oblivious": " (oblivious)",
+        "naive": " (naive)",
+        "prerequisite": " (bare model)",
+        "gradient_free": " (gradient-free)",
+    }
     return cell.attack_id + roles.get(cell.role, "")
 
 

@@ -81,7 +81,7 @@ def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
     device = choose(settings.device)
     plan = preflight(loaded, settings.places)
     directory = RunDirectory(settings.directory(plan.suite.name))
-    worker = Worker(plan.dataset, settings.places, device, settings.batch_size)
+    worker = Worker(plan.dataset, settings.places, device, settings.batch_size, calibration=plan.calibration)
     speeds: dict[str, tuple[float, float] | None] = {}
     pending = look(plan, lambda planned, needed: _samples(plan, planned, directory, needed=needed))
     rows = []
@@ -116,7 +116,10 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
             forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
         except NotImplementedError:  # a third party's attack may not tell
             return Row(label, state, samples, None, None, None)
-        forwards += 2.0
+        defense = planned.cell.defense
+        if defense.eot_iter and planned.cell.adversary == "adaptive":
+            forwards, backwards = forwards * defense.eot_iter, backwards * defense.eot_iter
+        forwards += 2.0 * (defense.scoring_draws or 1)
     seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
     return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
 

@@ -10,6 +10,7 @@ import torch
 
 from bench import datasets, models, registry
 from bench.datasets.base import Dataset
+from bench.datasets.held_out import calibration_digest, held_out
 from bench.errors import BenchError, DatasetError, ModelUnavailable, PluginError, Problem, SuiteError
 from bench.models.base import Located, Setting
 from bench.runner.facts import attack_of, facts
@@ -17,6 +18,7 @@ from bench.runner.worker import Worker
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
 from bench.suites.check import check
+from bench.suites.declared import declared
 from bench.suites.expand import expand, is_read
 from bench.suites.families import next_smaller, running_order
 from bench.suites.loaded import LoadedSuite
@@ -66,11 +68,13 @@ class Plan:
         suite: as checked.
         dataset: the images that it asks for.
         cells: its cells, in the order of running.
+        calibration: clean images for the thresholds of detectors; ``None`` where no defense needs any.
     """
 
     suite: Suite
     dataset: Dataset
     cells: tuple[PlannedCell, ...]
+    calibration: Dataset | None = None
 
 
 def load_plugins(loaded: LoadedSuite, places: Places) -> None:
@@ -112,9 +116,18 @@ def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] =
             if cell.model.source in DOWNLOADED:
                 note(f"looking for the weights of {cell.model.source}:{cell.model.name}")
             found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
-    planned = _chained([_planned(cell, cells, dataset, found[cell.model.id], suite) for cell in cells], suite)
+    calibration = _calibration(suite, cells, dataset, places)
+    digest = "" if calibration is None else calibration_digest(calibration)
+    planned = _chained([_planned(cell, cells, dataset, found[cell.model.id], suite, digest) for cell in cells], suite)
     _refuse_twins(planned, suite, loaded)
-    return Plan(suite, dataset, planned)
+    return Plan(suite, dataset, planned, calibration)
+
+
+def _calibration(suite: Suite, cells: Sequence[Cell], dataset: Dataset, places: Places) -> Dataset | None:
+    """The images for the thresholds of detectors, where there are any."""
+    if not any(declared(cell.defense).calibrated for cell in cells):
+        return None
+    return held_out(suite.calibration, dataset, suite.dataset, places)
 
 
 def _refuse_twins(planned: Sequence[PlannedCell], suite: Suite, loaded: LoadedSuite) -> None:
@@ -172,8 +185,10 @@ def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
         return _Found(None, broken=f"{spec.id}: {spec.source} raised {type(error).__name__}: {error}")
 
 
-def _planned(cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite) -> PlannedCell:
-    identity = facts(cell, dataset.digest, found.located, suite.run.shard_size)
+def _planned(
+    cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite, calibration: str
+) -> PlannedCell:
+    identity = facts(cell, dataset.digest, found.located, suite.run.shard_size, calibration)
     keep = "all" if is_read(cell, cells) else "none" if cell.role == "oblivious" else suite.run.save_adversarial
     return PlannedCell(cell, cell.id(identity), found.located, found.unavailable, found.broken, keep, identity)
 
@@ -207,7 +222,7 @@ def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.dev
         SuiteError: with every model that can't be used. One that merely can't be had here is no fault of the suite.
     """
     problems: list[Problem] = []
-    worker = Worker(plan.dataset, places, device)
+    worker = Worker(plan.dataset, places, device, calibration=plan.calibration)
     number = {model.id: index for index, model in enumerate(plan.suite.models)}
     for model in plan.suite.models:
         planned = next((one for one in plan.cells if one.cell.model.id == model.id), None)

@@ -69,7 +69,8 @@ class Probe:
         return []
 
     def _pass(self, images: Tensor, *, gradient: bool = False) -> Tensor:
-        with torch.set_grad_enabled(gradient):
+        keys = torch.arange(len(self._images), device=images.device)[-len(images) :]
+        with torch.set_grad_enabled(gradient), self._target.drawing(keys):  # of a stochastic one the same draws
             logits: Tensor = self._target(images.clone().requires_grad_(gradient))
         return logits.detach()
 

@@ -80,6 +80,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
         settings.batch_size,
         pinned=settings.pin_batch,
         compiled=settings.compile,
+        calibration=plan.calibration,
     )
     with directory.locked():
         run = _Run(plan, directory, worker, settings, progress, {**environment(device), "compiled": settings.compile})

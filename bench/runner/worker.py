@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import defenses, models
+from bench import models
 from bench.attacks.base import Attack
+from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import Dataset
 from bench.defenses.defended import DefendedModel
 from bench.errors import AttackError, BenchError
 from bench.models.base import Setting
 from bench.runner.batch_size import SMALL, find_batch_size
-from bench.runner.judge import Prediction, exact_arithmetic, predict
+from bench.runner.facts import defenses_of, surrogates_of
+from bench.runner.judge import Prediction, Scoring, exact_arithmetic, predict
 from bench.runner.probe import Probe
 from bench.store.records import Flag
 from bench.suites.cells import Cell
 from bench.suites.places import Places
-from bench.suites.spec import DefenseSpec, ModelSpec
+from bench.suites.spec import DefenseSpec, ModelSpec, RunOptions
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Worker:
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         pinned: whether every pass of our own attacks has that many rows.
         compiled: whether our own attacks search on a compiled model.
+        calibration: clean images for the thresholds of detectors; ``None`` where no defense needs any.
     """
 
     def __init__(
@@ -52,8 +55,9 @@ class Worker:
         *,
         pinned: bool = False,
         compiled: bool = False,
+        calibration: Dataset | None = None,
     ) -> None:
-        self.dataset, self.places, self.device = dataset, places, device
+        self.dataset, self.places, self.device, self.calibration = dataset, places, device, calibration
         self.pinned, self.compiled = pinned, compiled
         self._fixed_batch_size = batch_size
         self._spec: ModelSpec | None = None
@@ -167,16 +171,47 @@ class Worker:
             return bare
         key = _key(cell.defense)
         if key not in self._targets:
-            target = DefendedModel(bare, defenses.build(cell.defense))
-            with exact_arithmetic():
+            target = DefendedModel(bare, defenses_of(cell.defense), surrogates_of(cell.defense))
+            # A threshold must not depend on which shard happens to be the first.
+            with exact_arithmetic(), global_seed(0):
+                self._calibrate(cell, target)
                 probe = Probe(target, self._images())
             if probe.random and not self._probes[BARE].random:
+                how = "though every draw is seeded" if target.stochastic else "but doesn't declare it (stochastic)"
                 raise BenchError(
-                    f"the defense {cell.defense_id} is random, but doesn't declare it (stochastic): two passes on the same "
-                    "images differ; stochastic defenses can't be scored yet"
+                    f"the defense {cell.defense_id} is random, {how}: two passes on the same images differ"
                 )
             self._targets[key], self._probes[key] = target, probe
         return self._targets[key]
+
+    def attacked(self, cell: Cell) -> Any:  # Any: a counted or defended model
+        """The same as the cell's adversary sees it."""
+        target = self.target(cell)
+        if cell.defense.name == "none":
+            return target
+        return target.seen_by("naive" if cell.adversary == "naive" else "adaptive")
+
+    def bare(self, cell: Cell) -> Any:  # Any: a counted model
+        """The bare model of a defended cell."""
+        return self.model(cell.model, cell.threat_model.norm)
+
+    def scoring(self, cell: Cell, ids: tuple[str, ...]) -> Scoring | None:
+        """The draws that score images of the cell's defense; ``None`` where it isn't stochastic."""
+        if not self.target(cell).stochastic:
+            return None
+        keys = Draws(cell.seed, "", "score").keys(ids, restarts=[0] * len(ids), device=self.device)
+        return Scoring(keys, cell.defense.scoring_draws or RunOptions().scoring_draws)
+
+    def _calibrate(self, cell: Cell, target: DefendedModel) -> None:
+        if target.calibrated:
+            return
+        if self.calibration is None:
+            raise BenchError(
+                f"the defense {cell.defense_id} needs clean images to calibrate its threshold on: calibration"
+            )
+        x, y = self.calibration.batch(range(len(self.calibration)))
+        target.calibrate(x.to(self.device), y.to(self.device), self._batch_size)
+        self._model.passes.reset()
 
     @property
     def batch_size(self) -> int:
@@ -185,10 +220,18 @@ class Worker:
 
     def clean(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
         """Float32 predictions on clean images, kept for the next cell of the same row."""
-        key = (_key(cell.defense), members)
+        key = (f"{_key(cell.defense)} {cell.seed}", members)
         target = self.target(cell)
         if key not in self._clean:
-            self._clean[key] = predict(target, x, y, self.batch_size)
+            ids = tuple(self.dataset.sample_ids[index] for index in members)
+            self._clean[key] = predict(target, x, y, self.batch_size, self.scoring(cell, ids))
+        return self._clean[key]
+
+    def clean_bare(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
+        """The same of the bare model of a defended cell."""
+        key = (f"{BARE} {cell.seed}", members)
+        if key not in self._clean:
+            self._clean[key] = predict(self.bare(cell), x, y, self.batch_size)
         return self._clean[key]
 
 
@@ -207,7 +250,9 @@ def channels_last(model: torch.nn.Module, device: torch.device) -> None:
 
 
 def _key(defense: DefenseSpec) -> str:
-    return BARE if defense.name == "none" else defense.model_dump_json(exclude={"id"})
+    if defense.name == "none":
+        return BARE
+    return defense.model_dump_json(exclude={"id": True, "chain": {"__all__": {"id"}}})
 
 
 def _probabilities(model: Any, images: Tensor) -> tuple[Flag, ...]:  # Any: as above

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 _IMAGE = ["position", "sample_id", "sample_digest"]
-_COLUMNS = [*_IMAGE, "clean_correct", "success", "robust", "minimal_distance", "forwards", "backwards"]
+_VERDICTS = ["clean_correct", "success", "robust"]
+_COLUMNS = [*_IMAGE, *_VERDICTS, "minimal_distance", "forwards", "backwards", "clean_correctness", "correctness"]
+_HALVES = ["even_correctness", "odd_correctness"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,9 @@ class Samples:
         known: which samples have a row, shape (N,).
         clean_correct: shape (N,); false where there is no row.
         robust: shape (N,); true where there is no row.
+        clean_correctness: as in the records, shape (N,); 0 where there is no row.
+        correctness: as in the records, shape (N,); 1 where there is no row.
+        halves: the same by even and by odd draws alone, shape (2, N).
         minimal_distance: shape (N,); NaN where there is none.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
         damage: why rows could not be read; empty where they could.
@@ -37,6 +42,9 @@ class Samples:
     known: BoolArray
     clean_correct: BoolArray
     robust: BoolArray
+    clean_correctness: FloatArray
+    correctness: FloatArray
+    halves: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
     damage: str = ""
@@ -71,23 +79,30 @@ class Joined:
         known[place] = True
         clean_correct[place] = rows["clean_correct"].to_numpy(dtype=bool)
         robust[place] = rows["robust"].to_numpy(dtype=bool)
+        clean_shares, shares = np.zeros(len(known)), np.ones(len(known))
+        clean_shares[place] = _or(rows["clean_correctness"], rows["clean_correct"])
+        shares[place] = _or(rows["correctness"], rows["robust"])
+        halves = np.ones((2, len(known)))
+        for half, name in enumerate(_HALVES):
+            halves[half, place] = _or(rows[name], rows["correctness"].fillna(rows["robust"].astype(float)))
         minimal_distance, passes = np.full(len(known), np.nan), np.full(len(known), np.nan)
         minimal_distance[place] = rows["minimal_distance"].to_numpy(dtype=float)
         passes[place] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
-        return Samples(known, clean_correct, robust, minimal_distance, passes, self._damage.get(cell, ""))
+        damage = self._damage.get(cell, "")
+        return Samples(known, clean_correct, robust, clean_shares, shares, halves, minimal_distance, passes, damage)
 
     def _read(self, run: RunDirectory, cell: str) -> pd.DataFrame:
         """The rows of a cell; none, and a reason, where they are damaged or contradict themselves."""
         import pandas as pd
 
         try:
-            rows = run.read_samples(cell)[_COLUMNS]
+            rows = run.read_samples(cell)[[*_COLUMNS, *_HALVES]]
             _consistent(rows, cell)
         except SchemaError:
             raise
         except StoreError as error:
             self._damage[cell] = str(error)
-            return pd.DataFrame({name: [] for name in _COLUMNS})
+            return pd.DataFrame({name: [] for name in (*_COLUMNS, *_HALVES)})
         return rows
 
     def _check(self, run: RunDirectory) -> None:
@@ -107,8 +122,15 @@ class Joined:
             )
 
 
+def _or(shares: pd.Series[float], verdicts: pd.Series[bool] | pd.Series[float]) -> FloatArray:
+    """Shares of draws; files from before them have none, and the verdict is all there is."""
+    known = shares.to_numpy(dtype=float)
+    result: FloatArray = np.where(np.isnan(known), verdicts.to_numpy(dtype=float), known)
+    return result
+
+
 def _consistent(rows: pd.DataFrame, cell: str) -> None:
-    verdicts = rows[["clean_correct", "success", "robust"]]
+    verdicts = rows[_VERDICTS]
     if verdicts.isna().any(axis=None):
         raise StoreError(f"cell {cell}: a sample has no verdict")
     verdicts = verdicts.astype(bool)

@@ -41,6 +41,9 @@ class CellOutcome:
         known: which samples have a row, shape (N,).
         clean_correct: shape (N,); false where there is no row.
         robust: shape (N,); true where there is no row, since nothing broke the sample there.
+        clean_correctness: share of the draws in which the clean image is right, shape (N,); 0 where there is no row.
+        correctness: the same under attack, shape (N,); 1 where there is no row.
+        halves: the same by the even and by the odd draws alone, shape (2, N).
         minimal_distance: as in the records, shape (N,); NaN where there is no row.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
     """
@@ -55,6 +58,9 @@ class CellOutcome:
     known: BoolArray
     clean_correct: BoolArray
     robust: BoolArray
+    clean_correctness: FloatArray
+    correctness: FloatArray
+    halves: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
 
@@ -109,9 +115,27 @@ class RowOutcome:
         return result
 
     @property
+    def clean_correctness(self) -> FloatArray:
+        """Share of the draws in which each clean image is right, by the first cell that has it, shape (N,)."""
+        result = np.zeros(len(self.cells[0].known))
+        for cell in reversed(self.cells):
+            result = np.where(cell.known, cell.clean_correctness, result)
+        return result
+
+    @property
+    def attacked(self) -> tuple[CellOutcome, ...]:
+        """The cells that attacked the row: a certificate is no attack."""
+        return tuple(cell for cell in self.cells if cell.role != "certificate")
+
+    @property
     def worst(self) -> BoolArray:
         """Which samples no cell broke, shape (N,)."""
-        return unbroken(self.cells)
+        return unbroken(self.attacked)
+
+    @property
+    def worst_correctness(self) -> FloatArray:
+        """Share of the draws that the worst cell leaves right, per sample, shape (N,): 0 or 1 for deterministic models."""
+        return least_correct(self.attacked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +168,20 @@ def unbroken(cells: tuple[CellOutcome, ...]) -> BoolArray:
     """Which samples none of these cells broke, shape (N,)."""
     robust: BoolArray = np.logical_and.reduce([cell.robust for cell in cells])
     return robust
+
+
+def least_correct(cells: tuple[CellOutcome, ...]) -> FloatArray:
+    """Share of the draws that the worst of these cells leaves right, per sample, shape (N,).
+
+    Which cell is the worst of a sample is chosen by one half of the scoring draws, and its share is that of the other half:
+    the least of several noisy shares would lie below what any of the cells reaches.
+    """
+    if len(cells) == 1:
+        return cells[0].correctness
+    even, odd = (np.stack([cell.halves[half] for cell in cells]) for half in (0, 1))
+    columns = np.arange(even.shape[1])
+    shares: FloatArray = (odd[even.argmin(0), columns] + even[odd.argmin(0), columns]) / 2
+    return shares
 
 
 def read_outcomes(run: RunDirectory) -> RunOutcome:
@@ -229,13 +267,13 @@ def _guess(cell: str, record: RunRecord) -> _Place | None:
     if not found:
         return None
     prefix, key = max(found, key=lambda item: len(item[0]))
-    rest = re.fullmatch(r"(.+?)(?:-(adaptive|oblivious))?-s(\d+)", slug[len(prefix) + 1 :])
+    rest = re.fullmatch(r"(.+?)(?:-(adaptive|naive|oblivious))?-s(\d+)", slug[len(prefix) + 1 :])
     if rest is None:
         return None
     names = {_slug(_name(attack)): _name(attack) for attack in record.suite.attacks}
     role: Role = "suite"
-    if rest[2] == "oblivious" and not key.bare:
-        role = "oblivious"
+    if rest[2] in ("oblivious", "naive") and not key.bare:
+        role = "oblivious" if rest[2] == "oblivious" else "naive"
     elif rest[1] not in names:
         role = "prerequisite" if key.bare else "gradient_free"
     return _Place(key, role, names.get(rest[1], rest[1]), int(rest[3]))
@@ -276,7 +314,8 @@ def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Sampl
         status, reason = "done", ""
     return CellOutcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
-        samples.known, samples.clean_correct, samples.robust, samples.minimal_distance, samples.passes,
+        samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness, samples.halves,
+        samples.minimal_distance, samples.passes,
     )  # fmt: skip
 
 

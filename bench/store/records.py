@@ -78,6 +78,11 @@ class SampleRecord(NamedTuple):
     correctness: float = math.nan
     """the share on the judged point, where a rejection counts as defended; never above ``clean_correctness``. Robust accuracy
     is its mean; 0 or 1 for deterministic models, NaN in files from before this column"""
+    even_correctness: float = math.nan
+    """``correctness`` by the scoring draws of even number alone; the worst of several cells is chosen by one half of the draws and
+    scored by the other, so that no draw scores what it was chosen for"""
+    odd_correctness: float = math.nan
+    """by those of odd number"""
     clean_rejected: bool = False
     """the defense abstained on the clean image, which counts as an error"""
     clean_rejection_margin: float = math.nan
@@ -164,14 +169,14 @@ class CellResult(BaseModel):
     schema_version: int = SCHEMA_VERSION
     cell: str
     """id"""
-    role: Literal["suite", "prerequisite", "oblivious", "gradient_free"]
+    role: Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted"]
     status: Status
     dataset: DatasetSpec
     model: ModelSpec
     defense: DefenseSpec
     threat_model: ThreatModelSpec
     attack: AttackSpec
-    adversary: Literal["oblivious", "adaptive"]
+    adversary: Literal["oblivious", "naive", "adaptive"]
     seed: int
     search: str
     precision: str

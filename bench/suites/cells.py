@@ -19,7 +19,7 @@ from bench.suites.spec import (
     ThreatModelSpec,
 )
 
-Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free"]
+Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted"]
 """Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides."""
 
 

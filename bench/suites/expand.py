@@ -15,7 +15,7 @@ from bench.suites.cells import Cell, Role, digest
 from bench.suites.combine import Combined, kept
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
-from bench.suites.sources import Sources
+from bench.suites.sources import Loc, Sources
 from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite
 
 NONE = DefenseSpec(id="none", name="none")
@@ -165,17 +165,20 @@ def _queries(attack: AttackSpec) -> int:
 def _refuse_unknown(suite: Suite) -> None:
     """Names and parameters that :func:`resolve` would have to leave as they are."""
     problems: list[Problem] = []
-    tables: tuple[tuple[str, Registry[object]], ...] = (("attacks", registry.attacks), ("defenses", registry.defenses))
-    for section, table in tables:
-        for index, spec in enumerate(getattr(suite, section)):
-            if section == "defenses" and spec.name == "none":
-                continue
-            entry = table.entry(spec.name)
-            try:
-                with_defaults(entry.params, spec.args)
-            except ValidationError as error:
-                owner = f"the {table.kind} {spec.name}"
-                base = (section, index, "args")
-                problems += problems_of(error, Sources(), model=entry.params or Suite, base=base, owner=owner)
+    named: list[tuple[Loc, AttackSpec | DefenseSpec, Registry[object]]] = [
+        *((("attacks", index), attack, registry.attacks) for index, attack in enumerate(suite.attacks)),
+        *(
+            (("defenses", index, *(("chain", place) if defense.chain else ())), link, registry.defenses)
+            for index, defense in enumerate(suite.defenses)
+            for place, link in enumerate(defense.links)
+        ),
+    ]
+    for place, spec, table in named:
+        entry = table.entry(spec.name)
+        try:
+            with_defaults(entry.params, spec.args)
+        except ValidationError as error:
+            owner, base = f"the {table.kind} {spec.name}", (*place, "args")
+            problems += problems_of(error, Sources(), model=entry.params or Suite, base=base, owner=owner)
     if problems:
         raise SuiteError(problems)

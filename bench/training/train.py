@@ -244,9 +244,8 @@ class _Training:
         elif due:
             params = recipe.method if isinstance(recipe.method, PGDParams) else None
             clean, robust = measure.watch(end.model, self.few_images, params, self.device)
-        seen = (
-            f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:{'.3f' if recipe.task == 'classification' else '.5f'}}"
-        )
+        digits = 3 if recipe.task == "classification" else 5
+        seen = f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:.{digits}f}"
         looked = "" if clean is None else f"  clean {clean:.1%}"
         looked += "" if robust is None else f"  robust {robust:.1%} (PGD-{measure.WATCH_STEPS})"
         looked += "" if quality is None else f"  PSNR {quality:.1f} dB"

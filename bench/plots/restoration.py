@@ -6,17 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.store.outcomes import RowOutcome, RunOutcome
+from bench.stats import paired_difference
+from bench.store.outcomes import FloatArray, RowOutcome, RunOutcome
 from bench.store.records import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RATE = "label_restoration_rate"
-_RESAMPLES = 1000
-_SEED = 20240607
 
 
 class Change(NamedTuple):
@@ -29,7 +27,7 @@ class Change(NamedTuple):
     status: str
     """``bound`` where the defended row isn't complete, so that ``robust`` is an upper bound of the change; else ``done``"""
     clean: float
-    """clean accuracy behind the defense less that of the bare model"""
+    """clean accuracy behind the defense, over scoring draws where it is stochastic, less that of the bare model"""
     clean_low: float
     """end of the 95 % interval; NaN where there is none"""
     clean_high: float
@@ -107,29 +105,20 @@ def _change(row: RowOutcome, bare: RowOutcome) -> Iterator[Change]:
     """A worst case of the bare model that is only a bound would leave the sign of the change open."""
     if not (bare.complete and row.known.all()):
         return
-    robust = _paired(row.worst, bare.worst)
+    robust = _paired(row.worst_correctness, bare.worst_correctness)
     if not row.complete:
         robust = (robust[0], np.nan, np.nan)
     yield Change(
-        row.threat_model.label, row.model, row.defense, len(row.worst), "done" if row.complete else "bound",
-        *_paired(row.clean_correct, bare.clean_correct), *robust,
+        row.threat_model.label, row.model, row.defense, len(row.known), "done" if row.complete else "bound",
+        *_paired(row.clean_correctness, bare.clean_correctness), *robust,
     )  # fmt: skip
 
 
-def _paired(after: npt.NDArray[np.generic], before: npt.NDArray[np.generic]) -> tuple[float, float, float]:
-    """Mean difference in points, with a percentile bootstrap interval over the images (Efron 1979; 1,000 resamples).
-
-    Drawing images with replacement is drawing how often each difference occurs. Where all images change alike, the
-    interval has no width.
-    """
-    n = len(after)
-    differences, counts = np.unique(after.astype(np.float64) - before.astype(np.float64), return_counts=True)
-    value = 100 * float(differences @ counts) / n
-    if n == 1:
-        return value, np.nan, np.nan
-    drawn = np.random.Generator(np.random.PCG64(_SEED)).multinomial(n, counts / n, size=_RESAMPLES)
-    low, high = np.quantile(100 * (drawn @ differences) / n, [0.025, 0.975])
-    return value, min(float(low), value), max(float(high), value)
+def _paired(after: FloatArray, before: FloatArray) -> tuple[float, float, float]:
+    """Mean difference in points, with its interval; a single image has none."""
+    difference, interval = paired_difference(after, before)
+    low, high = interval if len(after) > 1 else (np.nan, np.nan)
+    return 100 * difference, 100 * low, 100 * high
 
 
 def _rates(row: RowOutcome) -> Iterator[tuple[str, Estimate]]:

@@ -76,6 +76,13 @@ def test_the_intervals_are_paired(tmp_path: Path) -> None:
     assert (change.clean, change.clean_low, change.clean_high) == (0, 0, 0)
 
 
+def test_stochastic_defenses_count_by_their_draws(tmp_path: Path) -> None:
+    noise = Planned(model="a", defense="random_noise", correctness={0: 0.25, 1: 0.75, 2: 0.5})
+    (change,) = changes(build_run(tmp_path, [Planned(model="a", broken=[0]), noise]))
+    assert change.robust == pytest.approx(100 * (0.25 - 0.25 - 0.5) / 20)
+    assert change.robust_low < change.robust < change.robust_high
+
+
 def test_each_row_goes_with_its_own_bare_model_and_threat_model(tmp_path: Path) -> None:
     planned = [
         Planned(model=model, defense=defense, threat_model=threat_model, broken=range(broken))

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy import special  # scipy.stats takes a second to import
 
 BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 _FLIPS = 10_000
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -279,6 +279,7 @@ class _Search:
         """
         place, was = batch.place, self.broken[batch.place]
         scale = seen.logits.abs().amax(1).clamp_min(1.0)
+        average = seen.margin.clone() if self.random else seen.margin
         first = torch.isinf(self.margin[place])
         self.scale[place[first]] = seen.margin[first].abs().clamp_min(1e-6)
         self._verify(batch, x, seen)
@@ -291,7 +292,7 @@ class _Search:
             score = closeness(self.attack, seen, distance, self.context.threat_model.radius)
             self._take(adversarial & (score > self.score[place]), place, x, score)
         elif self.context.search == "strongest" or self.random:
-            score = seen.margin if self.attack.ranked_by == "margin" or self.random else seen.loss
+            score = average if self.random else seen.margin if self.attack.ranked_by == "margin" else seen.loss
             better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
             self._take(better, place, x, score)
         else:
@@ -340,7 +341,9 @@ class _Search:
     def _advance(self, seen: Seen) -> None:
         """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""
         batch = self.batch
-        stepping = (batch.iteration < self.attack.steps) & ~self.settled[batch.place]
+        # Of a stochastic model no success is the end: the point that fools the most draws is wanted.
+        over = self.settled[batch.place] & (not self.random)
+        stepping = (batch.iteration < self.attack.steps) & ~over
         fresh = None
         if not bool(stepping.all()):
             fresh = self._retire(~stepping)
@@ -350,7 +353,7 @@ class _Search:
             self.attack.step(batch, seen, self._look, self.context)
             self.steps[batch.place] += 1
             batch.iteration = batch.iteration + 1
-            ended = (batch.iteration >= self.last) | self.settled[batch.place]
+            ended = (batch.iteration >= self.last) | (self.settled[batch.place] & (not self.random))
             if bool(
                 ended.any()
             ):  # where the point after the last step isn't evaluated, or the step looked and succeeded

@@ -79,6 +79,8 @@ def uniform(keys: Tensor, steps: Tensor, count: int) -> Tensor:
 
 def mixed(keys: Tensor, numbers: Tensor | int) -> Tensor:
     """New keys from keys and numbers, shape (N,), int64: other numbers give unrelated keys."""
+    if isinstance(numbers, int):
+        return _finalised(keys + _signed(_GOLDEN * (numbers + 1) % (1 << 64)))
     return _finalised(keys + _GOLDEN * (numbers + 1))
 
 

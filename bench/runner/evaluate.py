@@ -278,6 +278,8 @@ def _records(
         "rejected": verdict.prediction.rejected,
         "clean_correctness": clean.right,
         "correctness": torch.minimum(clean.right, 1 - verdict.prediction.wrong),
+        "even_correctness": torch.minimum(clean.right, 1 - verdict.prediction.even),
+        "odd_correctness": torch.minimum(clean.right, 1 - verdict.prediction.odd),
         "clean_rejected": clean.rejected,
         "clean_rejection_margin": clean.rejection_margin,
         "rejection_margin": verdict.prediction.rejection_margin,

@@ -35,6 +35,10 @@ class Prediction(NamedTuple):
     """share of the draws in which the label is predicted and accepted, float64; 0 or 1 for one that isn't stochastic"""
     wrong: Tensor
     """share of the draws in which another class is predicted and accepted, float64; the rest are rejected"""
+    even: Tensor
+    """``wrong`` by the draws of even number alone, float64"""
+    odd: Tensor
+    """``wrong`` by the draws of odd number alone, float64"""
     rejection_margin: Tensor
     """how far the rejection lies above the largest logit, float32: above 0 where rejected; NaN without a detector"""
 
@@ -109,7 +113,8 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int, scoring: Scori
     """
     if not len(x):
         empty = torch.zeros(0)
-        return Prediction(empty.long(), empty, empty, empty.double(), empty.double(), empty)
+        none = empty.double()
+        return Prediction(empty.long(), empty, empty, none, none, none, none, empty)
     if scoring is None:
         return _read(_values(model, x, batch_size, None), y, model)
     passes = [
@@ -118,8 +123,10 @@ def predict(model: Target, x: Tensor, y: Tensor, batch_size: int, scoring: Scori
     votes = torch.zeros(len(x), model.num_classes)
     for one in passes:
         votes.scatter_add_(1, one.predicted[:, None], torch.ones(len(x), 1))
-    means = (torch.stack(columns).mean(0) for columns in list(zip(*passes, strict=True))[1:])
-    return Prediction(votes.argmax(1), *means)
+    means = [torch.stack(columns).mean(0) for columns in list(zip(*passes, strict=True))[1:]]
+    found = Prediction(votes.argmax(1), *means)
+    even, odd = (torch.stack([one.wrong for one in passes[half::2] or passes]).mean(0) for half in (0, 1))
+    return found._replace(even=even, odd=odd)
 
 
 def _values(model: Target, x: Tensor, batch_size: int, keys: Tensor | None) -> Tensor:
@@ -147,7 +154,8 @@ def _read(values: Tensor, y: Tensor, model: Target) -> Prediction:
     if model.rejects:
         above = (values[:, -1] - values[:, : model.num_classes].amax(1)).cpu()
     right, accepted = predicted == y.cpu(), ~(above > 0)
-    return Prediction(predicted, below, confidence, (right & accepted).double(), (~right & accepted).double(), above)
+    wrong = (~right & accepted).double()
+    return Prediction(predicted, below, confidence, (right & accepted).double(), wrong, wrong, wrong, above)
 
 
 def judge(

@@ -79,8 +79,8 @@ class SampleRecord(NamedTuple):
     """the share on the judged point, where a rejection counts as defended; never above ``clean_correctness``. Robust accuracy
     is its mean; 0 or 1 for deterministic models, NaN in files from before this column"""
     even_correctness: float = math.nan
-    """``correctness`` by the scoring draws of even number alone; the worst of several cells is chosen by one half of the draws and
-    scored by the other, so that no draw scores what it was chosen for"""
+    """``correctness`` by the scoring draws of even number alone; the worst of several cells is chosen by one half of the draws
+    and scored by the other, so that no draw scores what it was chosen for"""
     odd_correctness: float = math.nan
     """by those of odd number"""
     clean_rejected: bool = False

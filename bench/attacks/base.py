@@ -55,6 +55,11 @@ class Target(Protocol):
         """The same model with the real forward pass."""
         ...
 
+    @property
+    def verifying_draws(self) -> int:
+        """Fresh draws by which a claim is verified where it is stochastic."""
+        ...
+
     def drawing(self, keys: Tensor) -> AbstractContextManager[None]:
         """Inside, passes of ``len(keys)`` images draw from these keys, one for each image, int64."""
         ...

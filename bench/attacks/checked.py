@@ -31,10 +31,6 @@ def sound(values: Tensor, what: str) -> Tensor:
     return values
 
 
-VERIFYING_DRAWS = 10
-"""Fresh draws of a stochastic model that verify a claim; they are neither those of the search nor those that score."""
-
-
 def logits_of(model: Target, x: Tensor, y: Tensor, batch_size: int, keys: Tensor | None = None) -> Tensor:
     """Logits without gradients as they count for an attacker, shape (N, K); pieces are halved when memory runs out.
 
@@ -57,7 +53,7 @@ def margins(
 ) -> Tensor:
     """Margins of points on the real model: above 0 where misclassified and not rejected, shape (V, N).
 
-    V is 1, or ``VERIFYING_DRAWS`` for a stochastic model.
+    V is 1, or the ``verifying_draws`` of a stochastic model: neither those of the search nor those that score.
 
     Args:
         model: the model under attack.
@@ -71,7 +67,7 @@ def margins(
     if not model.stochastic:
         return margin(logits_of(real, x, samples.y, batch_size), samples.y)[None]
     keys = mixed(keys_of(samples, context, purpose="verify"), salt)
-    drawn = (logits_of(real, x, samples.y, batch_size, mixed(keys, draw)) for draw in range(VERIFYING_DRAWS))
+    drawn = (logits_of(real, x, samples.y, batch_size, mixed(keys, draw)) for draw in range(model.verifying_draws))
     return torch.stack([margin(logits, samples.y) for logits in drawn])
 
 

@@ -315,7 +315,12 @@ class _Search:
         """
         if self.exact:
             return
-        claimed = (seen.margin > 0).nonzero().flatten()
+        positive = seen.margin > 0
+        if self.random:  # what isn't better than a verified point need not be verified
+            worth = ~self.broken[batch.place] | (seen.margin > self.score[batch.place])
+            seen.margin[positive & ~worth] = -torch.inf
+            positive &= worth
+        claimed = positive.nonzero().flatten()
         if not len(claimed):
             return
         points, place, y = x[claimed], batch.place[claimed], batch.y[claimed]

@@ -248,7 +248,15 @@ TABLE: dict[str, Entry] = {
         SmoothingParams,
         ("l2",),
         "Cohen et al. 2019, Certified Adversarial Robustness via Randomized Smoothing, arXiv:1902.02918",
-        {"kind": "rewiring", "differentiable": False, "stochastic": True, "rejects": True},
+        {
+            "kind": "rewiring",
+            "differentiable": False,
+            "stochastic": True,
+            "rejects": True,
+            "certifies": True,
+            "eot_iter": 2,
+            "scoring_draws": 5,
+        },
     ),
 }
 

@@ -30,6 +30,7 @@ class Defense(ABC):
         differentiable: whether its exact gradient is there to be used; otherwise the adaptive adversary takes BPDA.
         stochastic: whether two passes on one image may differ.
         rejects: whether it may abstain.
+        verifying_draws: fresh draws by which an attack verifies a claim, where it is stochastic; fewer where one is a vote.
         revision: raised when its output can change; part of a cell's identity.
         library: distributions whose version can change its output; part of a cell's identity.
     """
@@ -37,6 +38,7 @@ class Defense(ABC):
     differentiable: ClassVar[bool]
     stochastic: ClassVar[bool] = False
     rejects: ClassVar[bool] = False
+    verifying_draws: ClassVar[int] = 10
     revision: ClassVar[int] = 1
     library: ClassVar[tuple[str, ...]] = ()
 

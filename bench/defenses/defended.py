@@ -109,6 +109,16 @@ class DefendedModel(nn.Module):
         return self.knowledge == "adaptive" and any(_surrogate_forward(stage) for stage in self.stages)
 
     @property
+    def verifying_draws(self) -> int:
+        """Fresh draws by which an attack verifies a claim."""
+        return min((stage.verifying_draws for stage in self.stages if stage.stochastic), default=1)
+
+    def behind_first(self) -> Ask:
+        """What stands behind the first defense: images to logits."""
+        rest = tuple(stage for stage in self.stages[1:] if isinstance(stage, Rewiring))
+        return lambda z: self._ask(0, rest, z, self._noise(len(z), z.device))
+
+    @property
     def calibrated(self) -> bool:
         """Whether every detector has its threshold."""
         return all(p in self.thresholds for p, stage in enumerate(self.stages) if isinstance(stage, Detector))

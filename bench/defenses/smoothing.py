@@ -51,6 +51,7 @@ class Smoothing(Rewiring):
     stochastic: ClassVar[bool] = True
     rejects: ClassVar[bool] = True
     attacked_by_surrogate: ClassVar[bool] = True
+    verifying_draws: ClassVar[int] = 2
     params: SmoothingParams
 
     def logits(self, ask: Ask, x: Tensor, noise: Noise) -> Tensor:

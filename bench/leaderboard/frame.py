@@ -58,6 +58,7 @@ def _line(board: Leaderboard, table: Table, row: Row) -> Line:
         **_score("gradient_free", row.gradient_free),
         **_score("naive", row.naive),
         **_score("oblivious", row.oblivious),
+        **_estimate("certified", row.certified),
         **{f"broken:{part}": row.broken[part].count if part in row.broken else None for part in _PARTS},
         "broken:gradient": next((one.count for part, one in row.broken.items() if part not in _PARTS), None),
         "gradient": next((part for part in row.broken if part not in _PARTS), None),

@@ -29,6 +29,7 @@ class Words:
     mark: Callable[[Sequence[int]], str] = _flag
     dash: str = "–"
     at_most: str = "≤ "
+    at_least: str = "≥ "
     minus: str = "-"
 
 
@@ -72,6 +73,8 @@ def grid(table: Table, words: Words, detail: Detail = Detail()) -> Grid:
         columns.append(("naive", "right", lambda row: _score(row.naive, words, detail)))
     if any(row.oblivious for row in table.rows):
         columns.append(("oblivious", "right", lambda row: _score(row.oblivious, words, detail)))
+    if any(row.certified for row in table.rows):
+        columns.append(("certified", "right", lambda row: _certified(row, words, detail)))
     columns.append(("worst case", "right", lambda row: _worst(row, words)))
     if any(row.published for row in table.rows):
         columns.append(("published", "right", lambda row: _published(row, words)))
@@ -125,6 +128,8 @@ def heading(board: Leaderboard, table: Table) -> str:
         parts.append(f"[lowest–highest of {seeds} seeds]; their union counts")
     if any(row.published for row in table.rows):
         parts.append("published: RobustBench's clean / robust, difference in points")
+    if any(row.certified for row in table.rows):
+        parts.append("certified: a lower bound at this radius")
     if table.notes:
         parts.append("⚑ see the notes")
     return " · ".join(parts)
@@ -172,6 +177,12 @@ def _score(score: Score | None, words: Words, detail: Detail) -> str:
         low, high = min(score.seeds.values()), max(score.seeds.values())
         text += f" [{percent(low)}{words.dash}{percent(high)}]"
     return text
+
+
+def _certified(row: Row, words: Words, detail: Detail) -> str:
+    if row.certified is None:
+        return words.dash
+    return words.at_least + _estimate(row.certified, words, interval=detail.attacks)
 
 
 def _worst(row: Row, words: Words) -> str:

@@ -10,12 +10,13 @@ from bench.leaderboard.grid import Words, grid, heading
 from bench.leaderboard.records import Leaderboard, Table
 
 # tabulate escapes what LaTeX would read as markup; our own markup passes through it as private characters.
-_BOLD, _SUPER, _END, _AT_MOST, _MINUS = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
+_BOLD, _SUPER, _END, _AT_MOST, _MINUS, _AT_LEAST = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004", "\ue005"
 _MARKUP = {
     _BOLD: r"\textbf{",
     _SUPER: r"\textsuperscript{",
     _END: "}",
     _AT_MOST: r"$\leq$~",
+    _AT_LEAST: r"$\geq$~",
     _MINUS: "$-$",
 }
 _SYMBOLS = {
@@ -70,7 +71,7 @@ def _mark(numbers: Sequence[int]) -> str:
     return f"{_SUPER}{','.join(map(str, numbers))}{_END}"
 
 
-WORDS = Words(bold=_bold, mark=_mark, dash="--", at_most=_AT_MOST, minus=_MINUS)
+WORDS = Words(bold=_bold, mark=_mark, dash="--", at_most=_AT_MOST, at_least=_AT_LEAST, minus=_MINUS)
 
 
 def latex(board: Leaderboard) -> str:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from bench.leaderboard.published import Published, other_radius
 from bench.leaderboard.records import Note
 from bench.stats import paired, paired_difference
-from bench.store.outcomes import CellOutcome, RowOutcome, least_correct
+from bench.store.outcomes import CellOutcome, RowOutcome, least_correct, unbroken
 from bench.suites.declared import declared
 
 Severity = Literal["info", "warning", "invalid", "failed"]
@@ -92,7 +92,26 @@ def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) ->
     lacking = [attack for attack in attacks if attack not in own]
     if lacking:
         remarks.append(_Remark(f"not attacked with {', '.join(lacking)}, as other rows are", "warning"))
-    return [*remarks, *(remark for remark in (_hides_the_gradient(row), _against_the_bare(row, bare)) if remark)]
+    return [
+        *remarks,
+        *(remark for remark in (_hides_the_gradient(row), _against_the_bare(row, bare), _contradiction(row)) if remark),
+    ]
+
+
+def _contradiction(row: RowOutcome) -> _Remark | None:
+    """Images that are certified at this radius, and that an attack broke within it."""
+    cells = tuple(cell for cell in row.of("certificate") if cell.status == "done")
+    if not cells:
+        return None
+    both = unbroken(cells) & ~row.worst
+    if not both.any():
+        return None
+    return _Remark(
+        f"{int(both.sum())} image(s) are certified at this radius, and yet an attack broke them within it: the certificate or "
+        "its assumptions don't hold",
+        "warning",
+        "Cohen et al. 2019, arXiv:1902.02918",
+    )
 
 
 def _against_the_bare(row: RowOutcome, bare: RowOutcome | None) -> _Remark | None:

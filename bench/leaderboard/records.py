@@ -74,6 +74,8 @@ class Row(_Record):
     gradient_free: Score | None
     naive: Score | None = None
     oblivious: Score | None
+    certified: Estimate | None = None
+    """certified to be right within eps: a lower bound; ``None`` where the defense certifies nothing"""
     worst: Estimate | None
     """per sample the worst over all cells of the row; ``None`` where nothing is known"""
     complete: bool

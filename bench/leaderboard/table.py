@@ -95,6 +95,7 @@ def _row(
         gradient_free=_maybe(row.of("gradient_free")),
         naive=_maybe(row.of("naive")),
         oblivious=_maybe(row.of("oblivious")),
+        certified=_certified(row),
         worst=worst,
         complete=row.complete,
         published=_compared(found, clean, worst if row.complete else None),
@@ -111,6 +112,14 @@ def _worst(row: RowOutcome) -> Estimate | None:
         return None
     worst = _share(row.worst_correctness)
     return worst if row.complete else Estimate(value=worst.value, n=worst.n)
+
+
+def _certified(row: RowOutcome) -> Estimate | None:
+    """The share that is certified at eps, where its cells are done."""
+    cells = row.of("certificate")
+    if not cells or any(cell.status != "done" for cell in cells):
+        return None
+    return _share(least_correct(cells))
 
 
 def _maybe(cells: tuple[CellOutcome, ...]) -> Score | None:

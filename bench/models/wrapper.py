@@ -81,6 +81,7 @@ class CountedModel(nn.Module):
     stochastic = False
     rejects = False
     approximate = False
+    verifying_draws = 1
 
     def __init__(
         self,

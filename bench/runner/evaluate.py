@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from bench.datasets.base import image_digest
 from bench.errors import AttackError
 from bench.runner.beside import beside_the_bare
 from bench.runner.carried import Carried, judged_again
+from bench.runner.certificates import certified, holds
 from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
@@ -110,6 +111,8 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 found = _attacked(worker, attacked, attack, cell, Samples(x, y, ids), left, threat_model, report)
             verdict = carried.with_rest(found, judged)
             beside = beside_the_bare(worker, cell, shard.members, x, y, verdict.x_adv)
+            if cell.role == "certificate":
+                beside |= certified(worker, cell, x, ids)
         records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside)
     cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
     return ShardOutcome(records, cost, _kept(shard, ids, records, verdict))
@@ -210,6 +213,8 @@ def _stuck(found: AttackResult, records: list[SampleRecord]) -> int:
 
 def _no_gradient(cell: Cell, found: AttackResult) -> tuple[Flag, ...]:
     """A white-box attack that never took a gradient attacked nothing."""
+    if cell.role == "certificate":
+        return ()
     kind = registry.attacks.entry(cell.attack.name).facts.get("kind")
     if kind != "white-box" or float(found.forwards.sum()) == 0 or float(found.backwards.sum()) > 0:
         return ()
@@ -248,7 +253,7 @@ def _records(
     clean: Prediction,
     found: AttackResult,
     verdict: Verdict,
-    beside: Mapping[str, Tensor],
+    beside: dict[str, Tensor],
 ) -> list[SampleRecord]:
     x_adv = verdict.x_adv.cpu()
     delta = (x_adv - x).flatten(1)
@@ -284,6 +289,11 @@ def _records(
         "clean_rejection_margin": clean.rejection_margin,
         "rejection_margin": verdict.prediction.rejection_margin,
     }
+    if "certified_radius" in beside:  # what is certified at eps is a lower bound
+        radius = threat_models.build(shard.cell.threat_model.norm, shard.cell.threat_model.eps).radius
+        columns["robust"] = correct & holds(beside, y, radius)
+        for name in ("correctness", "even_correctness", "odd_correctness"):
+            columns[name] = columns["robust"].double()
     values = {name: column.tolist() for name, column in columns.items()}
     return [
         SampleRecord(

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench import attacks, defenses
 from bench.attacks.base import Attack
+from bench.attacks.no_attack import NoAttack
 from bench.defenses.base import Defense, Detector, Purifier, Rewiring
 from bench.errors import BenchError, PluginError
 from bench.models.base import Located
@@ -28,6 +29,8 @@ def attack_of(cell: Cell) -> Attack:
     Raises:
         PluginError: where a third party's can't be made.
     """
+    if cell.role == "certificate":
+        return NoAttack(None)
     attack = _made(attack_names.entry(cell.attack.name), lambda: attacks.build(cell.attack, cell.threat_model.norm))
     if not isinstance(attack, Attack):
         origin = attack_names.entry(cell.attack.name).origin
@@ -97,7 +100,7 @@ def facts(
         calibration: digest of the images that detectors' thresholds are calibrated on.
     """
     attack = attack_of(cell)
-    plugins = [_code(attack_names.entry(cell.attack.name))]
+    plugins = [] if cell.role == "certificate" else [_code(attack_names.entry(cell.attack.name))]
     found: dict[str, Any] = {
         "dataset": dataset_digest,
         # Weights that aren't here have no digest: without its name, two such models would be one.

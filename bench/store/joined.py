@@ -21,6 +21,7 @@ _IMAGE = ["position", "sample_id", "sample_digest"]
 _VERDICTS = ["clean_correct", "success", "robust"]
 _COLUMNS = [*_IMAGE, *_VERDICTS, "minimal_distance", "forwards", "backwards", "clean_correctness", "correctness"]
 _HALVES = ["even_correctness", "odd_correctness"]
+_CERTIFIED = ["certified_prediction", "certified_radius", "label"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +35,7 @@ class Samples:
         clean_correctness: as in the records, shape (N,); 0 where there is no row.
         correctness: as in the records, shape (N,); 1 where there is no row.
         halves: the same by even and by odd draws alone, shape (2, N).
+        certified_radius: within which the right class is certified, shape (N,); 0 where another is, NaN where nobody looked.
         minimal_distance: shape (N,); NaN where there is none.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
         damage: why rows could not be read; empty where they could.
@@ -45,6 +47,7 @@ class Samples:
     clean_correctness: FloatArray
     correctness: FloatArray
     halves: FloatArray
+    certified_radius: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
     damage: str = ""
@@ -85,24 +88,39 @@ class Joined:
         halves = np.ones((2, len(known)))
         for half, name in enumerate(_HALVES):
             halves[half, place] = _or(rows[name], rows["correctness"].fillna(rows["robust"].astype(float)))
+        right = (rows["certified_prediction"] == rows["label"]).to_numpy(dtype=bool)
+        radii = rows["certified_radius"].to_numpy(dtype=float)
+        certified_radius = np.full(len(known), np.nan)
+        certified_radius[place] = np.where(right | np.isnan(radii), radii, 0.0)
         minimal_distance, passes = np.full(len(known), np.nan), np.full(len(known), np.nan)
         minimal_distance[place] = rows["minimal_distance"].to_numpy(dtype=float)
         passes[place] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
         damage = self._damage.get(cell, "")
-        return Samples(known, clean_correct, robust, clean_shares, shares, halves, minimal_distance, passes, damage)
+        return Samples(
+            known,
+            clean_correct,
+            robust,
+            clean_shares,
+            shares,
+            halves,
+            certified_radius,
+            minimal_distance,
+            passes,
+            damage,
+        )
 
     def _read(self, run: RunDirectory, cell: str) -> pd.DataFrame:
         """The rows of a cell; none, and a reason, where they are damaged or contradict themselves."""
         import pandas as pd
 
         try:
-            rows = run.read_samples(cell)[[*_COLUMNS, *_HALVES]]
+            rows = run.read_samples(cell)[[*_COLUMNS, *_HALVES, *_CERTIFIED]]
             _consistent(rows, cell)
         except SchemaError:
             raise
         except StoreError as error:
             self._damage[cell] = str(error)
-            return pd.DataFrame({name: [] for name in (*_COLUMNS, *_HALVES)})
+            return pd.DataFrame({name: [] for name in (*_COLUMNS, *_HALVES, *_CERTIFIED)})
         return rows
 
     def _check(self, run: RunDirectory) -> None:

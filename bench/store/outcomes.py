@@ -44,6 +44,7 @@ class CellOutcome:
         clean_correctness: share of the draws in which the clean image is right, shape (N,); 0 where there is no row.
         correctness: the same under attack, shape (N,); 1 where there is no row.
         halves: the same by the even and by the odd draws alone, shape (2, N).
+        certified_radius: within which the right class is certified, shape (N,); NaN in cells that certify nothing.
         minimal_distance: as in the records, shape (N,); NaN where there is no row.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
     """
@@ -61,6 +62,7 @@ class CellOutcome:
     clean_correctness: FloatArray
     correctness: FloatArray
     halves: FloatArray
+    certified_radius: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
 
@@ -314,8 +316,8 @@ def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Sampl
         status, reason = "done", ""
     return CellOutcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
-        samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness, samples.halves,
-        samples.minimal_distance, samples.passes,
+        samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness,
+        samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes,
     )  # fmt: skip
 
 

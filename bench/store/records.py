@@ -90,6 +90,11 @@ class SampleRecord(NamedTuple):
     rejects; NaN without a detector"""
     rejection_margin: float = math.nan
     """the same on the judged point"""
+    certified_prediction: int = -1
+    """class that a certificate speaks of; -1 where it abstains, and in cells that certify nothing"""
+    certified_radius: float = math.nan
+    """L2 radius within which the defended model keeps that class, wrong with the probability that the defense states; 0 where
+    it abstains, NaN in cells that certify nothing"""
     bare_prediction: int = -1
     """prediction of the bare model on the clean image; -1 where there is no defense"""
     bare_adversarial_prediction: int = -1

@@ -59,7 +59,11 @@ class Cell:
         """For people, on one line."""
         defense = "" if self.defense.name == "none" else f" + {self.defense_id}"
         seed = f" seed {self.seed}" if self.seed else ""
-        roles = {"prerequisite": " (examples for the oblivious adversary)", "gradient_free": " (gradient-free check)"}
+        roles = {
+            "prerequisite": " (examples for the oblivious adversary)",
+            "gradient_free": " (gradient-free check)",
+            "certificate": " (certificate, no attack)",
+        }
         adversary = "" if self.adversary == "adaptive" else f" {self.adversary}"
         attack = f"{self.attack_id}{adversary}{seed}{roles.get(self.role, '')}"
         return f"{self.model.id}{defense} | {self.threat_model.label} | {attack}"

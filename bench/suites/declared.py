@@ -24,6 +24,14 @@ class Declared(NamedTuple):
         return self.differentiable and not self.stochastic and not self.rejects
 
 
+def certifies(defense: DefenseSpec, norm: str) -> bool:
+    """Whether it gives certificates under a norm: one that comes after another speaks of what that makes of the image."""
+    if norm != "l2" or not defense.links:
+        return False
+    entry = entry_of(registry.defenses, defense.links[0].name)
+    return entry is not None and bool(entry.facts.get("certifies", False))
+
+
 def declared(defense: DefenseSpec) -> Declared:
     """What the defenses of a chain declare together; the bare model is plain. Unknown names declare nothing."""
     facts = [entry.facts for link in defense.links if (entry := entry_of(registry.defenses, link.name)) is not None]

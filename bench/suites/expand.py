@@ -13,6 +13,7 @@ from bench.errors import Problem, SuiteError
 from bench.registry import Registry
 from bench.suites.cells import Cell, Role, digest
 from bench.suites.combine import Combined, kept
+from bench.suites.declared import certifies
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
 from bench.suites.sources import Loc, Sources
@@ -28,8 +29,8 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     Models come in the order of the suite, then threat models, defenses (the bare model first) and attacks. Beside what
     the suite asks for, a defended row gets one cell per attack that judges the examples made against the bare model
     (``oblivious``), the ``prerequisite`` cells that make those examples, shared by all defenses and placed before the
-    first that reads them, its ``naive`` cells where the suite asks for that adversary, and one small gradient-free attack
-    per seed. An attack whose examples can't be reused
+    first that reads them, its ``naive`` cells where the suite asks for that adversary, a ``certificate`` where the defense
+    gives any, and one small gradient-free attack per seed. An attack whose examples can't be reused
     (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
     spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
     (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
@@ -115,6 +116,9 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
     for one in reused:
         for seed in suite.run.seeds:
             yield _cell(suite, one, seed, "oblivious", search="strongest")
+    if certifies(row[0].defense, row[0].threat_model.norm):
+        certificate = row[0]._replace(attack=AttackSpec(id="certified", name="certificate"), adversary="adaptive")
+        yield _cell(suite, certificate, suite.run.seeds[0], "certificate", search="first_success")
     free = _gradient_free(suite, adaptive)
     if free is not None:
         for seed in suite.run.seeds:

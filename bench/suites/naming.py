@@ -132,12 +132,13 @@ def _without_own(defense: DefenseSpec) -> DefenseSpec:
 
 def _with_draws(defense: DefenseSpec, run: RunOptions) -> DefenseSpec:
     """With the draws of the run, where the defense is stochastic and names none itself; without any where it isn't."""
-    entries = [entry_of(registry.defenses, link.name) for link in defense.links]
-    stochastic = any(entry is not None and entry.facts.get("stochastic") for entry in entries)
-    draws = {
-        "eot_iter": (defense.eot_iter or run.eot_iter) if stochastic else None,
-        "scoring_draws": (defense.scoring_draws or run.scoring_draws) if stochastic else None,
-    }
+    entries = [entry for link in defense.links if (entry := entry_of(registry.defenses, link.name)) is not None]
+    own = [entry.facts for entry in entries if entry.facts.get("stochastic")]
+    draws = {}
+    for key in ("eot_iter", "scoring_draws"):
+        # One whose single draw is a vote already has fewer of its own.
+        most = min((int(facts.get(key, getattr(run, key))) for facts in own), default=None)
+        draws[key] = (getattr(defense, key) or most) if own else None
     return defense.model_copy(update=draws)
 
 

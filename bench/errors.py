@@ -12,6 +12,7 @@
     │   ├── ModelUnavailable  weights that can't be had here (no network, no such file)
     │   └── UnsafeWeights     weights that would have to be unpickled
     ├── AttackError           an attack that broke its contract (left the ball, returned NaN)
+    ├── SubmissionError       examples that a person made, which can't be judged as they are
     ├── MetricError           a metric that raised, or returned what isn't a finite estimate
     ├── StoreError            a run directory that can't be read or written
     │   ├── SchemaError       records written by a newer bench
@@ -98,6 +99,10 @@ class UnsafeWeights(ModelError):  # noqa: N818
 
 class AttackError(BenchError):
     """An attack that broke its contract: it left the ball, or returned NaN."""
+
+
+class SubmissionError(BenchError):
+    """Examples that a person made, which can't be judged as they are."""
 
 
 class MetricError(BenchError):

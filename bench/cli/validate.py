@@ -48,6 +48,10 @@ def validate(
         return
     build_all(plan, loaded, places, choose("auto"))
     print(f"{suite}: fine: {len(plan.cells)} cells on {len(plan.dataset)} images")
-    missing = {planned.cell.model.id: planned.unavailable for planned in plan.cells if planned.unavailable}
-    for model, reason in missing.items():
-        print(f"unavailable here: {model}: {reason}")
+    missing = {
+        f"{planned.cell.model.id}: {planned.unavailable}" if planned.located is None else planned.unavailable: None
+        for planned in plan.cells
+        if planned.unavailable
+    }
+    for reason in missing:
+        print(f"unavailable here: {reason}")

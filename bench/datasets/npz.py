@@ -96,7 +96,7 @@ def _labels_path(path: Path, labels: str | None) -> Path:
 
 def _single(path: Path) -> AnyArray:
     """The array of an npy file."""
-    with _opened(path) as array:
+    with opened(path) as array:
         if not isinstance(array, np.ndarray):
             raise DatasetError(f"{path}: an npz file, not a single array; name it .npz")
         return array
@@ -104,7 +104,7 @@ def _single(path: Path) -> AnyArray:
 
 def _member(path: Path, key: str, parameter: str) -> AnyArray:
     """One array of an npz file."""
-    with _opened(path) as archive:
+    with opened(path) as archive:
         if isinstance(archive, np.ndarray):
             raise DatasetError(f"{path}: a single array, not an npz file; name it .npy and give labels")
         if key not in archive.files:
@@ -114,8 +114,12 @@ def _member(path: Path, key: str, parameter: str) -> AnyArray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:  # Any: an array, or an archive of arrays
-    """np.load without pickles: an object array could run any code."""
+def opened(path: Path) -> Iterator[Any]:  # Any: an array, or an archive of arrays
+    """np.load without pickles: an object array could run any code.
+
+    Raises:
+        DatasetError: where the file is missing, damaged, or holds objects; also for what is read from it inside.
+    """
     try:
         with path.open("rb") as file:
             yield np.load(file, allow_pickle=False)

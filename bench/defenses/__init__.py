@@ -32,6 +32,7 @@ from bench.defenses.parameters import (
     WaveletParams,
 )
 from bench.defenses.rewiring_parameters import (
+    EnsembleParams,
     KWTAParams,
     LogitTemperatureParams,
     SmoothingParams,
@@ -114,7 +115,7 @@ TABLE: dict[str, Entry] = {
         DnCNNParams,
         (),
         "Zhang et al. 2017, Beyond a Gaussian Denoiser, arXiv:1608.03981",
-        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False},
+        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False, "files": ("weights",)},
     ),
     "denoising_autoencoder": Entry(
         "bench.defenses.denoising_autoencoder:DenoisingAutoencoder",
@@ -122,7 +123,7 @@ TABLE: dict[str, Entry] = {
         DenoisingAutoencoderParams,
         (),
         "Gu and Rigazio 2014, arXiv:1412.5068; Meng and Chen 2017, MagNet, arXiv:1705.09064 (the reformer)",
-        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False},
+        {"kind": "purifier", "differentiable": True, "stochastic": False, "rejects": False, "files": ("weights",)},
     ),
     "random_noise": Entry(
         "bench.defenses.random_noise:RandomNoise",
@@ -241,6 +242,20 @@ TABLE: dict[str, Entry] = {
         (),
         "Perez et al. 2021, Enhancing Adversarial Robustness via Test-time Transformation Ensembling, arXiv:2107.14110",
         {"kind": "rewiring", "differentiable": False, "stochastic": False, "rejects": False},
+    ),
+    "ensemble": Entry(
+        "bench.defenses.ensemble:Ensemble",
+        "asks other models beside the row's own; the means are attacked as they are, a vote through the mean probability",
+        EnsembleParams,
+        (),
+        "Strauss et al. 2017, arXiv:1709.03423; He et al. 2017, Ensembles of Weak Defenses are not Strong, arXiv:1706.04701",
+        {
+            "kind": "rewiring",
+            "differentiable": False,
+            "stochastic": False,
+            "rejects": False,
+            "takes_models": ("members",),
+        },
     ),
     "smoothing": Entry(
         "bench.defenses.smoothing:Smoothing",

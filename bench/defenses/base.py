@@ -8,7 +8,7 @@ is a model again (:mod:`bench.defenses.defended`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -105,9 +105,21 @@ class Rewiring(Defense):
     Attributes:
         attacked_by_surrogate: whether the adaptive adversary's forward pass is :meth:`surrogate_logits`, too, because the
             losses are useless on the real logits (saturated, or counts of votes). Claims are verified on the real ones.
+        needs_models: whether it asks other models beside the bare one; then :meth:`bind` is called before the first pass.
+        models: these, once they are bound. The defended model holds them as its own, so that what changes them is noticed.
     """
 
     attacked_by_surrogate: ClassVar[bool] = False
+    needs_models: ClassVar[bool] = False
+    models: tuple[nn.Module, ...] = ()
+
+    def bind(self, models: Sequence[nn.Module]) -> None:
+        """Gives it the models that the suite names in its parameters, in that order.
+
+        Args:
+            models: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the bare model.
+        """
+        self.models = tuple(models)
 
     def adopt(self, network: nn.Module) -> None:
         """Called once with the bare network before the first pass, for those that reach into it; nothing to do for others.

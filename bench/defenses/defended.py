@@ -58,6 +58,7 @@ class DefendedModel(nn.Module):
         num_classes: K.
         stochastic: whether two passes on one image may differ.
         rejects: whether the logits have a column for rejection, unless seen by the naive.
+        members: the models that rewirings ask beside the bare one.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class DefendedModel(nn.Module):
             self._check(place, stage)
             if isinstance(stage, Rewiring):
                 stage.adopt(model)
+        self.members = nn.ModuleList(member for stage in self.stages for member in _models(stage))
         self.eval()
 
     def _check(self, place: int, stage: Defense) -> None:
@@ -88,8 +90,11 @@ class DefendedModel(nn.Module):
         after = self.stages[place + 1 :]
         if isinstance(stage, Detector) and not all(isinstance(one, Detector) for one in after):
             raise BenchError(f"{name}: nothing but another detector comes after a detector")
-        if isinstance(stage, Rewiring) and any(one.rejects or isinstance(one, Purifier) for one in after):
+        behind = [one for one in after if isinstance(one, Purifier) or (isinstance(one, Rewiring) and one.rejects)]
+        if isinstance(stage, Rewiring) and behind:
             raise BenchError(f"{name}: neither a purifier nor what rejects may stand behind it in a chain")
+        if isinstance(stage, Rewiring) and stage.needs_models and not stage.models:
+            raise BenchError(f"{name}: asks other models beside the bare one, and none is bound")
         if isinstance(stage, Detector) and stage.needs_features and any(isinstance(s, Rewiring) for s in self.stages):
             raise BenchError(f"{name}: looks at the network's features, so nothing but purifiers may stand before it")
 
@@ -133,6 +138,7 @@ class DefendedModel(nn.Module):
         other = DefendedModel.__new__(DefendedModel)
         nn.Module.__init__(other)
         other.model, other.stages, other.surrogates = self.model, self.stages, self.surrogates
+        other.members = self.members
         other.num_classes, other.thresholds, other._features = self.num_classes, self.thresholds, self._features
         other.knowledge, other._keys, other._real = knowledge, None, (self.real,)
         other.eval()
@@ -156,7 +162,8 @@ class DefendedModel(nn.Module):
 
     @microbatch.setter
     def microbatch(self, limit: int | None) -> None:
-        self.model.microbatch = limit
+        for one in (self.model, *self.members):
+            one.microbatch = limit
 
     def compiled(self, size: int) -> AbstractContextManager[None]:
         """The bare model compiled, behind the real defense; see :meth:`bench.models.wrapper.CountedModel.compiled`."""
@@ -233,8 +240,7 @@ class DefendedModel(nn.Module):
         wanted = torch.is_grad_enabled() and x.requires_grad
         if not wanted or surrogate == "exact" or self.knowledge == "naive" or (stage.differentiable and not surrogate):
             found = self._checked(stage, stage.purified(x.clone(), noise), x)
-            # What has no graph at all has a gradient of zero, not an error.
-            return found + 0 * x if wanted and not found.requires_grad else found
+            return self._connected(stage, surrogate, found, 0 * x) if wanted and not found.requires_grad else found
         with torch.no_grad():
             real = self._checked(stage, stage.purified(x.detach().clone(), noise), x)
         if surrogate == "identity":
@@ -255,7 +261,8 @@ class DefendedModel(nn.Module):
         wanted = torch.is_grad_enabled() and x.requires_grad
         if not wanted or exact or (stage.differentiable and not surrogate):
             found = self._shaped(stage, stage.logits(ask, x, noise), x)
-            return found + 0 * x.flatten(1).sum(1, keepdim=True) if wanted and not found.requires_grad else found
+            nothing = 0 * x.flatten(1).sum(1, keepdim=True)
+            return self._connected(stage, surrogate, found, nothing) if wanted and not found.requires_grad else found
         with torch.no_grad():
             real = self._shaped(stage, stage.logits(ask, x.detach(), noise), x)
         if surrogate == "identity":
@@ -271,7 +278,9 @@ class DefendedModel(nn.Module):
             if place not in self.thresholds:
                 raise BenchError(f"{type(stage).__name__}: the threshold hasn't been calibrated")
             sight = self._sight(place, x, ask)
-            logits = sight.logits if logits is None else logits
+            if logits is None:
+                logits = sight.logits[:, : self.num_classes]
+                columns += list(sight.logits[:, self.num_classes :].T)  # of a vote that may abstain
             columns.append(rejection_logit(logits, self._score(place, stage, sight), self.thresholds[place]))
         assert logits is not None
         return torch.cat([logits, torch.stack(columns).amax(0)[:, None]], dim=1)
@@ -319,6 +328,15 @@ class DefendedModel(nn.Module):
         with global_seed(int(noise.keys[0]) & 0x7FFFFFFF if len(noise) else 0):
             yield
 
+    def _connected(self, stage: Defense, surrogate: object, found: Tensor, nothing: Tensor) -> Tensor:
+        """What has no graph at all has a gradient of zero for whoever asked for its exact gradient, knowing or not."""
+        if stage.differentiable and surrogate != "exact" and self.knowledge != "naive":
+            raise BenchError(
+                f"{type(stage).__name__} declares itself differentiable, but what it returns does not require grad "
+                "(accepted: differentiable = False, and a surrogate)"
+            )
+        return found + nothing
+
     @staticmethod
     def _checked(stage: Defense, purified: Tensor, x: Tensor) -> Tensor:
         if purified.shape != x.shape:
@@ -332,6 +350,10 @@ class DefendedModel(nn.Module):
         if logits.shape != wanted:
             raise BenchError(f"{type(stage).__name__}: gave logits of shape {tuple(logits.shape)}, not {wanted}")
         return logits
+
+
+def _models(stage: Defense) -> tuple[nn.Module, ...]:
+    return stage.models if isinstance(stage, Rewiring) else ()
 
 
 def _surrogate_forward(stage: Defense) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.defenses.parameters import DefenseParams
+from bench.suites.spec import ModelSpec
 
 
 class LogitTemperatureParams(DefenseParams):
@@ -42,6 +44,23 @@ class TestTimeAugmentationParams(DefenseParams):
         if not self.flip and self.shift == 0:
             raise ValueError("there is nothing beside the image itself: set flip to true or shift above 0")
         return self
+
+
+class EnsembleParams(DefenseParams):
+    """Parameters of an ensemble."""
+
+    members: tuple[ModelSpec, ...] = Field(
+        min_length=1, description="the models that answer together with the row's own, in the words of models"
+    )
+    combine: Literal["mean_probability", "mean_logits", "vote"] = Field(
+        "mean_probability",
+        description="mean of the probabilities or of the logits, or a vote whose ties the former decides",
+    )
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str | Mapping) else value
 
 
 class SmoothingParams(DefenseParams):

@@ -49,7 +49,8 @@ def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None
             for remark in _of_cell(cell):
                 said.setdefault(remark, {}).setdefault(row.label, []).append(_name(cell))
         bare = next((one for one in rows if one.bare and one.model == row.model), None)
-        for remark in (*_of_row(row, attacks, bare), *_of_published(row, published[row.label])):
+        about = (*_of_row(row, attacks, bare), *_submitted(row), *_of_published(row, published[row.label]))
+        for remark in about:
             said.setdefault(remark, {}).setdefault(row.label, [])
         if unplaced:
             text = f"{len(unplaced)} cell(s) aren't finished, and their names don't tell which row they belong to"
@@ -96,6 +97,24 @@ def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) ->
         *remarks,
         *(remark for remark in (_hides_the_gradient(row), _against_the_bare(row, bare), _contradiction(row)) if remark),
     ]
+
+
+def _submitted(row: RowOutcome) -> list[_Remark]:
+    """What people have broken with examples of their own, by author and what they say of them."""
+    groups: dict[tuple[str, str], list[CellOutcome]] = {}
+    for cell in row.of("submitted"):
+        args = {} if cell.result is None else cell.result.attack.args
+        groups.setdefault((str(args.get("author") or cell.attack), str(args.get("note") or "")), []).append(cell)
+    remarks = []
+    for (author, said), cells in groups.items():
+        broken = row.clean_correct & ~unbroken(tuple(cells))
+        others = tuple(cell for cell in row.attacked if cell not in cells)
+        alone = int((broken & unbroken(others)).sum()) if others else int(broken.sum())
+        text = f"{int(broken.sum())} image(s) broken by examples that {author} submitted" + (
+            f" ({said})" if said else ""
+        )
+        remarks.append(_Remark(_one_line(f"{text}, {alone} of them by nothing else"), "info"))
+    return remarks
 
 
 def _contradiction(row: RowOutcome) -> _Remark | None:
@@ -179,7 +198,7 @@ def _subject(where: Mapping[str, Sequence[str]], rows: Sequence[RowOutcome]) -> 
 
 
 def _name(cell: CellOutcome) -> str:
-    return f"{cell.attack} {cell.role}" if cell.role in ("oblivious", "naive") else cell.attack
+    return f"{cell.attack} {cell.role}" if cell.role in ("oblivious", "naive", "submitted") else cell.attack
 
 
 def _one_line(text: str) -> str:

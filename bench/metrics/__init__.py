@@ -100,7 +100,6 @@ TABLE: dict[str, Entry] = {
             "share",
             "defense: unbroken / clean-correct images, 1 - attack success rate: an upper bound",
         ),
-        ("purify_ms", "ms", "purifier: milliseconds per image"),
     )
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.models.parameters import Parameters, RobustbenchParameters
+from bench.models.zoo.cards import denoisers as zoo_denoisers
 from bench.models.zoo.cards import facts as zoo_facts
 from bench.registry import Entry
 
@@ -49,7 +50,12 @@ TABLE: dict[str, Entry] = {
         "bench.models.zoo.source:Zoo",
         "small trained models that ship with bench and with the packages it needs: zoo:mnist_standard",
         Parameters,
-        facts={"needs": ("name",), "takes": ("name", "sha256"), "models": zoo_facts()},
+        facts={
+            "needs": ("name",),
+            "takes": ("name", "sha256"),
+            "models": zoo_facts(),
+            "elsewhere": zoo_denoisers(),
+        },
     ),
 }
 

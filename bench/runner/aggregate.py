@@ -94,6 +94,7 @@ def _record(
 def _cost(reports: list[ShardReport], *, reused: int) -> Cost:
     seconds = sum(report.seconds for report in reports)
     samples = sum(report.samples for report in reports)
+    purified = [report.purify_seconds for report in reports if report.purify_seconds is not None]
     peaks = [report.peak_memory for report in reports if report.peak_memory is not None]
     return Cost(
         seconds=seconds,
@@ -101,6 +102,7 @@ def _cost(reports: list[ShardReport], *, reused: int) -> Cost:
         forwards=sum(report.forwards for report in reports),
         backwards=sum(report.backwards for report in reports),
         peak_memory=max(peaks, default=None),
+        purify_ms=1000 * sum(purified) / samples if purified and samples else None,
         reused=reused,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +14,19 @@ from bench.runner.worker import Worker
 from bench.suites.cells import Cell
 
 
+class Beside(NamedTuple):
+    """The comparison of one shard."""
+
+    columns: dict[str, Tensor]
+    """of :class:`bench.store.records.SampleRecord`, shape (N,) each"""
+    seconds: float | None
+    """that purifying all points took; ``None`` without a purifier"""
+
+
 def beside_the_bare(
     worker: Worker, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor, x_adv: Tensor
-) -> dict[str, Tensor]:
-    """Columns of :class:`bench.store.records.SampleRecord`, shape (N,) each; none for the bare model.
+) -> Beside:
+    """The comparison; empty for the bare model.
 
     Args:
         worker: holds the models.
@@ -27,14 +37,14 @@ def beside_the_bare(
         x_adv: the judged points.
     """
     if cell.defense.name == "none":
-        return {}
+        return Beside({}, None)
     bare, target = worker.bare(cell), worker.target(cell)
     columns = {
         "bare_prediction": worker.clean_bare(cell, members, x, y).predicted,
         "bare_adversarial_prediction": predict(bare, x_adv, y, worker.batch_size).predicted,
     }
     if not target.purifies:
-        return columns
+        return Beside(columns, None)
     scoring = worker.scoring(cell, tuple(worker.dataset.sample_ids[index] for index in members))
     started, parts = time.perf_counter(), []
     for rows in torch.split(torch.arange(len(x), device=x.device), worker.batch_size):
@@ -42,14 +52,10 @@ def beside_the_bare(
         with target.drawing(keys):
             parts.append(target.purified(x_adv[rows]))
     purified = torch.cat(parts)
-    seconds = (time.perf_counter() - started) / len(x)
+    seconds = time.perf_counter() - started
     before, after = image_quality(x, x_adv), image_quality(x, purified)
     quality = {
         **{name: getattr(before, name) for name in ("psnr", "ssim", "lpips")},
         **{f"{name}_purified": getattr(after, name) for name in ("psnr", "ssim", "lpips")},
     }
-    return {
-        **columns,
-        **{name: value.cpu() for name, value in quality.items()},
-        "purify_seconds": torch.full((len(x),), seconds, dtype=torch.float64),
-    }
+    return Beside({**columns, **{name: value.cpu() for name, value in quality.items()}}, seconds)

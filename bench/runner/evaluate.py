@@ -26,6 +26,7 @@ from bench.runner.worker import Worker
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
+from bench.suites.references import members
 from bench.threat_models.base import ThreatModel
 
 
@@ -112,10 +113,11 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
             verdict = carried.with_rest(found, judged)
             beside = beside_the_bare(worker, cell, shard.members, x, y, verdict.x_adv)
             if cell.role == "certificate":
-                beside |= certified(worker, cell, x, ids)
-        records = _records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside)
+                beside.columns.update(certified(worker, cell, x, ids))
+        records = sample_records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside.columns)
     cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
-    return ShardOutcome(records, cost, _kept(shard, ids, records, verdict))
+    cost = cost.model_copy(update={"purify_seconds": beside.seconds})
+    return ShardOutcome(records, cost, kept_examples(shard, ids, records, verdict))
 
 
 def _report(
@@ -192,8 +194,10 @@ def _attacked(
     result.x_adv = result.x_adv.to(here.x_adv.dtype)
     result.x_adv[chosen.to(samples.x.device)] = here.x_adv.detach().to(samples.x.device)
     result.iterations[chosen] = here.iterations.cpu()
-    result.forwards[chosen] = here.forwards.cpu()
-    result.backwards[chosen] = here.backwards.cpu()
+    # Libraries count passes; our own attacks count questions, each of which every member of an ensemble answers.
+    networks = 1 if attack.chunked else 1 + len(members(cell.defense))
+    result.forwards[chosen] = networks * here.forwards.cpu()
+    result.backwards[chosen] = networks * here.backwards.cpu()
     for place, stage in zip(chosen.tolist(), here.stage, strict=True):
         result.stage[place] = stage
     result.stages, result.flags = here.stages, here.flags
@@ -244,7 +248,7 @@ def _transferred(shard: Shard, ids: tuple[str, ...], x: Tensor) -> AttackResult:
     )
 
 
-def _records(
+def sample_records(
     worker: Worker,
     shard: Shard,
     ids: tuple[str, ...],
@@ -255,6 +259,19 @@ def _records(
     verdict: Verdict,
     beside: dict[str, Tensor],
 ) -> list[SampleRecord]:
+    """One record per sample of a shard.
+
+    Args:
+        worker: holds the dataset.
+        shard: which samples.
+        ids: their N ids.
+        x: clean images, shape (N, C, H, W), on the CPU.
+        y: labels, shape (N,).
+        clean: predictions on the clean images.
+        found: what was judged, and what it cost.
+        verdict: what the judge said of it.
+        beside: further columns by name, shape (N,) each.
+    """
     x_adv = verdict.x_adv.cpu()
     delta = (x_adv - x).flatten(1)
     linf, l2 = delta.abs().amax(1), torch.linalg.vector_norm(delta, dim=1)
@@ -308,7 +325,8 @@ def _records(
     ]
 
 
-def _kept(shard: Shard, ids: tuple[str, ...], records: list[SampleRecord], verdict: Verdict) -> Examples | None:
+def kept_examples(shard: Shard, ids: tuple[str, ...], records: list[SampleRecord], verdict: Verdict) -> Examples | None:
+    """The judged points that a shard keeps; ``None`` where it keeps none."""
     if shard.keep == "none":
         return None
     rows = [row for row, record in enumerate(records) if shard.keep == "all" or record.success]

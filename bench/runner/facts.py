@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench import attacks, defenses
@@ -18,6 +18,7 @@ from bench.registry import models as model_names
 from bench.runner.provenance import version
 from bench.suites.cells import Cell
 from bench.suites.declared import declared
+from bench.suites.references import MODEL_CONTENT
 from bench.suites.spec import DefenseSpec
 
 UNAVAILABLE = "unavailable"
@@ -88,7 +89,13 @@ def _made(entry: Entry, make: Callable[[], Any]) -> Any:  # Any: whatever a thir
 
 
 def facts(
-    cell: Cell, dataset_digest: str, located: Located | None, shard_size: int, calibration: str = ""
+    cell: Cell,
+    dataset_digest: str,
+    located: Located | None,
+    shard_size: int,
+    calibration: str = "",
+    *,
+    defended: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # Any: JSON
     """The part of a cell's identity that only the runner can know.
 
@@ -98,34 +105,80 @@ def facts(
         located: the model's weights; ``None`` where they can't be had.
         shard_size: counts only for libraries that draw from global generators: it is their fixed chunk.
         calibration: digest of the images that detectors' thresholds are calibrated on.
+        defended: see :func:`row_facts`.
     """
     attack = attack_of(cell)
-    plugins = [] if cell.role == "certificate" else [_code(attack_names.entry(cell.attack.name))]
+    found = row_facts(cell, dataset_digest, located, calibration, defended=defended)
+    found["attack_revision"] = attack.revision
+    found["attack_libraries"] = {name: version(name) for name in attack.library}
+    if attack.chunked:
+        found["chunk"] = shard_size
+    code = "" if cell.role == "certificate" else _code(attack_names.entry(cell.attack.name))
+    found["plugins"] = _known([*found["plugins"], code])
+    return found
+
+
+def row_facts(
+    cell: Cell,
+    dataset_digest: str,
+    located: Located | None,
+    calibration: str = "",
+    *,
+    defended: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # Any: JSON
+    """The part of :func:`facts` that doesn't hang on the attack: what any point is judged by.
+
+    Args:
+        cell: the cell.
+        dataset_digest: of the whole dataset.
+        located: the model's weights; ``None`` where they can't be had.
+        calibration: digest of the images that detectors' thresholds are calibrated on.
+        defended: what its defense gives: :func:`defense_facts`, or :func:`absent` where it can't be had; a defense that
+            asks no other models is built for it where it isn't given.
+    """
+    plugins: list[str] = []
     found: dict[str, Any] = {
         "dataset": dataset_digest,
         # Weights that aren't here have no digest: without its name, two such models would be one.
         "weights": located.weights_digest if located else f"{UNAVAILABLE}: {cell.model.id}",
         "architecture": located.architecture_digest if located else UNAVAILABLE,
-        "model": cell.model.model_dump(
-            mode="json", include={"source", "name", "key", "architecture", "architecture_args", "mean", "std", "args"}
-        ),
-        "attack_revision": attack.revision,
-        "attack_libraries": {name: version(name) for name in attack.library},
+        "model": cell.model.model_dump(mode="json", include=set(MODEL_CONTENT)),
     }
-    if attack.chunked:
-        found["chunk"] = shard_size
     if cell.model.source in model_names.entries():
         plugins.append(_code(model_names.entry(cell.model.source)))
     if cell.defense.name != "none":
-        built = defenses_of(cell.defense)
-        found["defense_revision"] = [defense.revision for defense in built]
-        found["defense_libraries"] = {name: version(name) for defense in built for name in defense.library}
-        found["defense_files"] = [defense.digest for defense in built if defense.digest]
+        found.update(defense_facts(defenses_of(cell.defense), ()) if defended is None else defended)
         plugins += [_code(defense_names.entry(link.name)) for link in cell.defense.links]
         if declared(cell.defense).calibrated:
             found["calibration"] = calibration
-    found["plugins"] = sorted(digest for digest in plugins if digest)
+    found["plugins"] = _known(plugins)
     return found
+
+
+def defense_facts(built: Sequence[Defense], members: Sequence[Located]) -> dict[str, Any]:  # Any: JSON
+    """The part of a cell's facts that its defense gives.
+
+    Args:
+        built: the defenses of its chain.
+        members: the models that they ask beside the bare one.
+    """
+    found: dict[str, Any] = {
+        "defense_revision": [defense.revision for defense in built],
+        "defense_libraries": {name: version(name) for defense in built for name in defense.library},
+        "defense_files": [defense.digest for defense in built if defense.digest],
+    }
+    if members:
+        found["defense_members"] = [[member.weights_digest, member.architecture_digest] for member in members]
+    return found
+
+
+def absent(defense_id: str) -> dict[str, Any]:  # Any: JSON
+    """The same of a defense whose files can't be had: without its name, two such defenses would be one."""
+    return {"defense_files": f"{UNAVAILABLE}: {defense_id}"}
+
+
+def _known(digests: Iterable[str]) -> list[str]:
+    return sorted(digest for digest in digests if digest)
 
 
 def _code(entry: Entry) -> str:

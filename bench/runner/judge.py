@@ -134,9 +134,7 @@ def _values(model: Target, x: Tensor, batch_size: int, keys: Tensor | None) -> T
     values = torch.cat(in_pieces(model, x, batch_size, keys)).float()
     columns = model.num_classes + int(model.rejects)
     if values.shape != (len(x), columns):
-        raise AttackError(
-            f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, not {columns} each"
-        )
+        raise AttackError(f"the model gave logits of shape {tuple(values.shape)} for {len(x)} images, K = {columns}")
     if not torch.isfinite(values).all():
         place = int((~torch.isfinite(values).all(1)).nonzero()[0])
         raise AttackError(f"the model gave logits that aren't finite (image {place} of this shard)")

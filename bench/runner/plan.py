@@ -19,6 +19,7 @@ from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.worker import Worker
 from bench.store.run_directory import RunDirectory
 from bench.suites.loaded import LoadedSuite
+from bench.suites.references import members
 
 CALIBRATION_IMAGES = 64
 
@@ -120,6 +121,8 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
         if defense.eot_iter and planned.cell.adversary == "adaptive":
             forwards, backwards = forwards * defense.eot_iter, backwards * defense.eot_iter
         forwards += 2.0 * (defense.scoring_draws or 1)
+        networks = 1 + len(members(defense))
+        forwards, backwards = networks * forwards, networks * backwards
     seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
     return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from bench.datasets.base import Dataset
 from bench.datasets.held_out import calibration_digest, held_out
 from bench.errors import BenchError, DatasetError, ModelUnavailable, PluginError, Problem, SuiteError
 from bench.models.base import Located, Setting
-from bench.runner.facts import attack_of, facts
+from bench.runner.facts import absent, attack_of, defense_facts, defenses_of, facts
 from bench.runner.worker import Worker
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
@@ -24,7 +25,9 @@ from bench.suites.families import next_smaller, running_order
 from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
 from bench.suites.places import Places
-from bench.suites.spec import DatasetSpec, ModelSpec, Suite
+from bench.suites.references import files, members
+from bench.suites.sources import Loc
+from bench.suites.spec import DatasetSpec, DefenseSpec, ModelSpec, Suite
 
 DOWNLOADED = ("robustbench", "timm")
 """Sources that download what they don't find."""
@@ -38,11 +41,13 @@ class PlannedCell:
         cell: the cell.
         id: its id.
         located: the model's weights; ``None`` where they can't be had.
-        unavailable: why they can't be had; empty where they can.
-        broken: why the model can't be used (a missing layer, no such architecture); empty where it can.
+        unavailable: why they, or those of a defense's members, can't be had; empty where they can.
+        broken: why the model or the defense can't be used (a missing layer, a defense's file that isn't there); empty where
+            they can.
         keep: which adversarial examples are kept.
         facts: what the id is made of beside the cell.
         smaller: the cell with a smaller eps whose successes aren't attacked again; part of the id.
+        defended: the part of ``facts`` that the defense gives.
     """
 
     cell: Cell
@@ -53,6 +58,7 @@ class PlannedCell:
     keep: str
     facts: dict[str, Any]  # Any: JSON values
     smaller: PlannedCell | None = None
+    defended: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
 
     def built_on(self, smaller: PlannedCell | None) -> PlannedCell:
         """The same cell, and with it another id, where it builds on another smaller eps, or on none."""
@@ -118,7 +124,11 @@ def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] =
             found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
     calibration = _calibration(suite, cells, dataset, places)
     digest = "" if calibration is None else calibration_digest(calibration)
-    planned = _chained([_planned(cell, cells, dataset, found[cell.model.id], suite, digest) for cell in cells], suite)
+    defended = _all_defended(cells, dataset, places)
+    planned = _chained(
+        [_planned(cell, cells, dataset, found[cell.model.id], defended[_row(cell)], suite, digest) for cell in cells],
+        suite,
+    )
     _refuse_twins(planned, suite, loaded)
     return Plan(suite, dataset, planned, calibration)
 
@@ -131,21 +141,25 @@ def _calibration(suite: Suite, cells: Sequence[Cell], dataset: Dataset, places: 
 
 
 def _refuse_twins(planned: Sequence[PlannedCell], suite: Suite, loaded: LoadedSuite) -> None:
-    """Two models that are one (a copied file of weights) would share their cells, and one row would be missing."""
+    """Two models or defenses that are one (a copied file of weights) would share their cells, and a row would be missing."""
     first: dict[str, Cell] = {}
-    twins: dict[str, str] = {}
+    twins: dict[tuple[str, str], tuple[str, str]] = {}
     for one in planned:
-        other = first.setdefault(hash_of(one.id), one.cell)
-        if other is not one.cell:
-            twins.setdefault(one.cell.model.id, other.model.id)
-    number = {model.id: index for index, model in enumerate(suite.models)}
+        cell, other = one.cell, first.setdefault(hash_of(one.id), one.cell)
+        if other.model.id != cell.model.id:
+            what = "the same weights, architecture and preprocessing"
+            twins.setdefault(("model", cell.model.id), (other.model.id, what))
+        elif other is not cell:
+            twins.setdefault(("defense", cell.defense_id), (other.defense_id, "the same parameters and the same files"))
+    number = {("model", model.id): index for index, model in enumerate(suite.models)}
+    number |= {("defense", str(defense.id)): index for index, defense in enumerate(suite.defenses)}
     problems = [
         loaded.sources.problem(
-            ("models", number[model]),
-            f"the model {model} is the model {other} again: the same weights, architecture and preprocessing",
-            "each model once",
+            (f"{kind}s", number[kind, name]),
+            f"the {kind} {name} is the {kind} {other} again: {what}",
+            f"each {kind} once",
         )
-        for model, other in twins.items()
+        for (kind, name), (other, what) in twins.items()
     ]
     if problems:
         raise SuiteError(problems)
@@ -185,12 +199,71 @@ def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
         return _Found(None, broken=f"{spec.id}: {spec.source} raised {type(error).__name__}: {error}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Defended:
+    """What a defense adds to the facts of its cells, or what stands in its way."""
+
+    facts: dict[str, Any]  # Any: JSON values
+    unavailable: str = ""
+    broken: str = ""
+
+
+def _row(cell: Cell) -> tuple[str, str]:
+    """A defense, and the norm for which its members are looked for."""
+    return cell.defense_id, cell.threat_model.norm
+
+
+def _all_defended(cells: Sequence[Cell], dataset: Dataset, places: Places) -> dict[tuple[str, str], _Defended]:
+    found: dict[tuple[str, str], _Defended] = {}
+    for cell in cells:
+        if _row(cell) not in found:
+            found[_row(cell)] = _defended(cell, _setting(cell, dataset), places)
+    return found
+
+
+def _defended(cell: Cell, setting: Setting, places: Places) -> _Defended:
+    """Builds the defense; one whose files can't be used stops its own cells, not the others'.
+
+    Raises:
+        PluginError: where a third party's can't be made.
+    """
+    if cell.defense.name == "none":
+        return _Defended({})
+    without = absent(cell.defense_id)
+    try:
+        built = defenses_of(cell.defense)
+    except PluginError:
+        raise
+    except BenchError as error:
+        return _Defended(without, broken=f"the defense {cell.defense_id}: {error}")
+    except Exception as error:  # noqa: BLE001 (the edge of the defense's cells: they become errors)
+        return _Defended(without, broken=f"the defense {cell.defense_id} raised {type(error).__name__}: {error}")
+    there = list[Located]()
+    for member in members(cell.defense):
+        found = _locate(member, setting, places)
+        if found.located is None:
+            what = f"the member {member.id} of the defense {cell.defense_id}: "
+            if found.unavailable:
+                return _Defended(without, unavailable=what + found.unavailable)
+            return _Defended(without, broken=what + found.broken)
+        there.append(found.located)
+    return _Defended(defense_facts(built, there))
+
+
 def _planned(
-    cell: Cell, cells: Sequence[Cell], dataset: Dataset, found: _Found, suite: Suite, calibration: str
+    cell: Cell,
+    cells: Sequence[Cell],
+    dataset: Dataset,
+    found: _Found,
+    defended: _Defended,
+    suite: Suite,
+    calibration: str,
 ) -> PlannedCell:
-    identity = facts(cell, dataset.digest, found.located, suite.run.shard_size, calibration)
+    own = defended.facts
+    identity = facts(cell, dataset.digest, found.located, suite.run.shard_size, calibration, defended=own)
     keep = "all" if is_read(cell, cells) else "none" if cell.role == "oblivious" else suite.run.save_adversarial
-    return PlannedCell(cell, cell.id(identity), found.located, found.unavailable, found.broken, keep, identity)
+    unavailable, broken = found.unavailable or defended.unavailable, found.broken or defended.broken
+    return PlannedCell(cell, cell.id(identity), found.located, unavailable, broken, keep, identity, defended=own)
 
 
 def _chained(planned: list[PlannedCell], suite: Suite) -> tuple[PlannedCell, ...]:
@@ -216,19 +289,20 @@ def _chained(planned: list[PlannedCell], suite: Suite) -> tuple[PlannedCell, ...
 
 
 def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.device) -> None:
-    """Builds every model once and tries it on two images, for ``bench validate``.
+    """Builds every model, and every defense that asks others, once and tries it on two images, for ``bench validate``.
 
     Raises:
-        SuiteError: with every model that can't be used. One that merely can't be had here is no fault of the suite.
+        SuiteError: with every model and defense that can't be used. A model that merely can't be had here is no fault of
+            the suite.
     """
     problems: list[Problem] = []
     worker = Worker(plan.dataset, places, device, calibration=plan.calibration)
     number = {model.id: index for index, model in enumerate(plan.suite.models)}
     for model in plan.suite.models:
         planned = next((one for one in plan.cells if one.cell.model.id == model.id), None)
-        if planned is None or planned.unavailable:
+        if planned is None or (planned.located is None and planned.unavailable):
             continue
-        text = planned.broken
+        text = planned.broken if planned.located is None else ""
         if not text:
             try:
                 worker.model(planned.cell.model, planned.cell.threat_model.norm)
@@ -236,5 +310,33 @@ def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.dev
                 text = str(error)
         if text:
             problems.append(loaded.sources.problem(("models", number[model.id]), text))
+    problems += _defense_problems(plan, loaded, worker)
     if problems:
         raise SuiteError(problems)
+
+
+def _defense_problems(plan: Plan, loaded: LoadedSuite, worker: Worker) -> list[Problem]:
+    """Defenses that can't be used: files that aren't there, members that give no logits for these images."""
+    problems: list[Problem] = []
+    for index, defense in enumerate(plan.suite.defenses):
+        rows = [one for one in plan.cells if one.cell.defense.id == defense.id and one.located is not None]
+        text = next((one.broken for one in rows if one.broken), "")
+        ready = next((one.cell for one in rows if not one.broken and not one.unavailable), None)
+        if not text and ready is not None and members(defense):
+            try:
+                worker.target(ready)
+            except BenchError as error:
+                text = str(error)
+        if text:
+            problems.append(loaded.sources.problem(_missing_file(defense, ("defenses", index)), text))
+    return problems
+
+
+def _missing_file(defense: DefenseSpec, loc: Loc) -> Loc:
+    """The place of a defense's first file that isn't there; the defense's own place where all are."""
+    places = [(*loc, "chain", place) for place in range(len(defense.chain))] or [loc]
+    for link, where in zip(defense.links, places, strict=False):
+        for key, path in files(link).items():
+            if not os.path.exists(os.path.expanduser(path)):
+                return (*where, "args", key)
+    return loc

@@ -17,6 +17,7 @@ from bench.runner.pending import examples_bytes, in_running_order, look, pending
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.provenance import command, environment, now
 from bench.runner.smaller_eps import SmallerEps
+from bench.runner.submitted import carried_over
 from bench.runner.worker import Worker
 from bench.store.gallery import write_clean
 from bench.store.parts import Examples
@@ -111,11 +112,13 @@ class _Run:
         self.failed_models: dict[str, tuple[str, str]] = {}
         self.damaged: dict[str, StoreError] = {}
         self.smaller_eps = SmallerEps(directory)
+        self.submitted: tuple[str, ...] = ()
         self.started = now()
 
     def all_cells(self) -> RunSummary:
         """Every cell of the suite, smaller eps first; the records come in the suite's order."""
         self._refuse_newer()
+        self.submitted = carried_over(self.directory, self.plan, self.progress.note)
         pending = look(self.plan, lambda planned, needed: self._pending(planned, needed=needed))
         self._write_run(None)
         self._write_gallery()
@@ -266,7 +269,7 @@ class _Run:
                 command=command(),
                 started=self.started,
                 finished=finished,
-                cells=tuple(planned.id for planned in self.plan.cells),
+                cells=(*(planned.id for planned in self.plan.cells), *self.submitted),
                 positions=tuple(int(position) for position in dataset.positions),
                 dataset={
                     "name": dataset.name,

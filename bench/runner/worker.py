@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from bench import models
 from bench.attacks.base import Attack
 from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import Dataset
+from bench.defenses.base import Defense, Rewiring
 from bench.defenses.defended import DefendedModel
-from bench.errors import AttackError, BenchError
+from bench.errors import AttackError, BenchError, ModelError
 from bench.models.base import Setting
 from bench.runner.batch_size import SMALL, find_batch_size
 from bench.runner.facts import defenses_of, surrogates_of
@@ -24,6 +25,7 @@ from bench.runner.probe import Probe
 from bench.store.records import Flag
 from bench.suites.cells import Cell
 from bench.suites.places import Places
+from bench.suites.references import members
 from bench.suites.spec import DefenseSpec, ModelSpec, RunOptions
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Worker:
         self._probes: dict[str, Probe] = {}
         self._clean: dict[tuple[str, tuple[int, ...]], Prediction] = {}
         self._flags: tuple[Flag, ...] = ()
+        self._members: dict[str, tuple[Any, tuple[Flag, ...]]] = {}  # Any: as above
         self._copies: list[tuple[Tensor, Tensor]] = []
 
     def setting(self, norm: str) -> Setting:
@@ -111,6 +114,7 @@ class Worker:
             self._model.forget_compiled()
         self._spec, self._model = None, None
         self._targets.clear()
+        self._members.clear()
         self._probes.clear()
         self._clean.clear()
         self._copies.clear()
@@ -151,6 +155,7 @@ class Worker:
                 for tensor, copy in self._copies:
                     tensor.copy_(copy)
             self._model.train(False)
+            self._forget_members()
         elif changed:
             self.release()
         return changed
@@ -158,7 +163,9 @@ class Worker:
     def flags(self, cell: Cell) -> tuple[Flag, ...]:
         """What a few clean passes through the cell's model showed."""
         keys = dict.fromkeys((BARE, _key(cell.defense)))
-        return (*(flag for key in keys for flag in self._probes[key].flags), *self._flags)
+        of_members = (self._member(one, cell.threat_model.norm)[1] for one in members(cell.defense))
+        beside = (flag for flags in of_members for flag in flags)
+        return (*(flag for key in keys for flag in self._probes[key].flags), *self._flags, *beside)
 
     def _images(self) -> Tensor:
         """Two clean images to try a model on; one where there are no more."""
@@ -171,7 +178,9 @@ class Worker:
             return bare
         key = _key(cell.defense)
         if key not in self._targets:
-            target = DefendedModel(bare, defenses_of(cell.defense), surrogates_of(cell.defense))
+            stages = defenses_of(cell.defense)
+            self._bind(cell, stages)
+            target = DefendedModel(bare, stages, surrogates_of(cell.defense))
             # A threshold must not depend on which shard happens to be the first.
             with exact_arithmetic(), global_seed(0):
                 self._calibrate(cell, target)
@@ -183,6 +192,36 @@ class Worker:
                 )
             self._targets[key], self._probes[key] = target, probe
         return self._targets[key]
+
+    def _bind(self, cell: Cell, stages: Sequence[Defense]) -> None:
+        """Gives defenses that ask other models these, loaded as the bare one is."""
+        for link, stage in zip(cell.defense.links, stages, strict=True):
+            if isinstance(stage, Rewiring) and stage.needs_models:
+                stage.bind([self._member(spec, cell.threat_model.norm)[0] for spec in members(link)])
+
+    def _member(self, spec: ModelSpec, norm: str) -> tuple[Any, tuple[Flag, ...]]:  # Any: a counted model
+        """A member and its flags, kept as long as the bare model is; its passes count as the row's."""
+        key = f"{norm} {spec.model_dump_json()}"
+        if key not in self._members:
+            model = models.load(spec, self.setting(norm), self.places, device=self.device)
+            channels_last(model, self.device)
+            images = self._images()
+            try:
+                with exact_arithmetic():
+                    model.check(images)
+                    flags = _probabilities(model, images)
+            except ModelError as error:
+                raise ModelError(f"the member {spec.id}: {error}") from error
+            model.passes = self._model.passes
+            named = (flag.model_copy(update={"message": f"the member {spec.id}: {flag.message}"}) for flag in flags)
+            self._members[key] = (model, tuple(named))
+        return self._members[key]
+
+    def _forget_members(self) -> None:
+        """An attack may have changed a member: all are loaded again, and what they are part of is built again."""
+        self._members.clear()
+        for key in [key for key, target in self._targets.items() if target.members]:
+            del self._targets[key], self._probes[key]
 
     def attacked(self, cell: Cell) -> Any:  # Any: a counted or defended model
         """The same as the cell's adversary sees it."""

@@ -72,6 +72,10 @@ class Joined:
         self.positions: npt.NDArray[np.int64] = np.unique(np.concatenate([np.zeros(0), *wanted])).astype(np.int64)
         self._check(run)
 
+    def count(self, cell: str) -> int:
+        """How many rows a cell has, those of samples that don't count now included."""
+        return len(self._rows[cell])
+
     def samples(self, cell: str) -> Samples:
         """The verdicts of one cell, in the order of the positions."""
         rows = self._rows[cell]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.store.joined import Joined, Samples
+from bench.store.joined import Joined
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Cell, Role
@@ -203,7 +203,7 @@ def read_outcomes(run: RunDirectory) -> RunOutcome:
         if place is None:
             unplaced.append(cell)
         else:
-            rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined.samples(cell)))
+            rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined))
     return RunOutcome(
         record,
         len(joined.positions),
@@ -265,7 +265,10 @@ def _place(result: CellResult) -> _Place:
 def _guess(cell: str, record: RunRecord) -> _Place | None:
     """Where an unfinished cell belongs, by the readable prefix of its id; ``None`` where that doesn't tell."""
     slug = cell.rsplit("-", 1)[0]
-    found = [(prefix, key) for prefix, key in _prefixes(record) if slug.startswith(prefix + "-")]
+    prefixes = _prefixes(record)
+    submitted = slug.startswith("submitted-") and not any(slug.startswith(prefix + "-") for prefix, _ in prefixes)
+    slug = slug.removeprefix("submitted-") if submitted else slug
+    found = [(prefix, key) for prefix, key in prefixes if slug.startswith(prefix + "-")]
     if not found:
         return None
     prefix, key = max(found, key=lambda item: len(item[0]))
@@ -273,6 +276,8 @@ def _guess(cell: str, record: RunRecord) -> _Place | None:
     if rest is None:
         return None
     names = {_slug(_name(attack)): _name(attack) for attack in record.suite.attacks}
+    if submitted:
+        return _Place(key, "submitted", rest[1], int(rest[3]))
     role: Role = "suite"
     if rest[2] in ("oblivious", "naive") and not key.bare:
         role = "oblivious" if rest[2] == "oblivious" else "naive"
@@ -301,8 +306,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).lower()
 
 
-def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Samples) -> CellOutcome:
+def _outcome(cell: str, result: CellResult | None, place: _Place, joined: Joined) -> CellOutcome:
     status: OutcomeStatus
+    samples = joined.samples(cell)
     rows, n = int(samples.known.sum()), len(samples.known)
     if result is None:
         status, reason = "missing", f"not finished ({rows:,} of {n:,} samples); run the suite again to finish it"
@@ -310,6 +316,11 @@ def _outcome(cell: str, result: CellResult | None, place: _Place, samples: Sampl
         status, reason = result.status, result.reason or "no reason was recorded"
     elif samples.damage:
         status, reason = "error", samples.damage
+    elif place.role == "submitted":  # it says nothing of samples that the suite has only asked for since
+        lost = result.samples - joined.count(cell)
+        status, reason = (
+            ("partial", f"{lost:,} of its records are gone; submit the file again") if lost > 0 else ("done", "")
+        )
     elif rows < n:
         status, reason = "partial", f"{n - rows:,} of {n:,} samples have no record; run the suite again"
     else:

@@ -58,6 +58,8 @@ class ShardReport(BaseModel):
     flags: tuple[Flag, ...] = ()
     zero_gradient: int = 0
     """unbroken samples on which every gradient that the attack took was zero"""
+    purify_seconds: float | None = None
+    """of the purifiers, for all samples once"""
     eot_agreement: float | None = None
     """of a stochastic defense: mean cosine between the first gradients of two halves of the draws"""
     unbroken: int = 0

@@ -112,8 +112,6 @@ class SampleRecord(NamedTuple):
     """LPIPS distance of the judged point from the clean image; NaN without a purifier, and where LPIPS isn't installed"""
     lpips_purified: float = math.nan
     """the same of the purified judged point"""
-    purify_seconds: float = math.nan
-    """seconds that the purifier took for the judged point, its share of the batch; NaN without a purifier"""
 
 
 class Estimate(BaseModel):
@@ -150,6 +148,8 @@ class Cost(BaseModel):
     backwards: float
     peak_memory: int | None = None
     """bytes: the most that tensors took on a GPU at once; on a CPU the most that the whole process had taken by then"""
+    purify_ms: float | None = None
+    """milliseconds that the purifiers took for an image, judged in batches; ``None`` without a purifier"""
     reused: int = 0
     """samples that a smaller eps had broken, judged again and not attacked"""
 
@@ -221,7 +221,8 @@ class RunRecord(BaseModel):
     started: str
     finished: str | None = None
     cells: tuple[str, ...]
-    """ids of the cells that the suite has now, in its order; others in the directory are kept but not shown"""
+    """ids of the cells that the suite has now, in its order, then of what was submitted against its rows; others in the
+    directory are kept but not shown"""
     positions: tuple[int, ...] = ()
     """positions of the samples that the suite asks for now, in the dataset's order"""
     dataset: dict[str, Any] = {}  # Any: JSON values

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.suites.references import lasting
 from bench.suites.spec import (
     Adversary,
     AttackSpec,
@@ -63,6 +64,7 @@ class Cell:
             "prerequisite": " (examples for the oblivious adversary)",
             "gradient_free": " (gradient-free check)",
             "certificate": " (certificate, no attack)",
+            "submitted": " (submitted)",
         }
         adversary = "" if self.adversary == "adaptive" else f" {self.adversary}"
         attack = f"{self.attack_id}{adversary}{seed}{roles.get(self.role, '')}"
@@ -70,8 +72,9 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """The readable prefix of the id."""
+        """The readable prefix of the id; that of what a person submitted says so first."""
         parts = [
+            *(["submitted"] if self.role == "submitted" else []),
             self.model.id,
             *([] if self.defense.name == "none" else [self.defense_id]),
             self.threat_model.slug,
@@ -110,7 +113,7 @@ def _content(defense: DefenseSpec) -> dict[str, Any]:  # Any: JSON values
     """A defense without its name in tables; what isn't set is left out, so that new keys leave old ids as they are."""
     content = defense.model_dump(mode="json", exclude={"id", "chain"})
     links = [_content(link) for link in defense.chain]
-    whole = {"name": defense.name, "args": defense.args, **({"chain": links} if links else {})}
+    whole = {"name": defense.name, "args": lasting(defense), **({"chain": links} if links else {})}
     return {**whole, **{key: value for key, value in content.items() if value is not None and key not in whole}}
 
 

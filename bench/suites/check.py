@@ -23,6 +23,7 @@ from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import nearest, problems_of, shown
 from bench.suites.models import model_problems
 from bench.suites.naming import entry_of
+from bench.suites.references import placed_members
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec, format_eps
 
@@ -67,7 +68,7 @@ def check(loaded: LoadedSuite | Suite) -> None:
 
 def part_problems(parts: Parts, sources: Sources) -> list[Problem]:
     """What is wrong with the parts by themselves: names, parameters, radii, models."""
-    checker = _Checker(sources, parts.plugins)
+    checker = _Checker(sources, parts.plugins, parts.dataset)
     if parts.dataset is not None:
         checker.dataset("dataset", parts.dataset)
     if parts.calibration is not None:
@@ -75,8 +76,7 @@ def part_problems(parts: Parts, sources: Sources) -> list[Problem]:
     for index, threat_model in parts.threat_models.items():
         checker.threat_model(("threat_models", index), threat_model)
     for index, model in parts.models.items():
-        entry = checker.named(registry.models, ("models", index), model.source, model.args, key="source")
-        checker.problems += model_problems(model, entry, ("models", index), sources, parts.dataset)
+        checker.model(("models", index), model)
     for index, attack in parts.attacks.items():
         entry = checker.named(registry.attacks, ("attacks", index), attack.name, attack.args)
         checker.backend(("attacks", index), attack, entry)
@@ -94,8 +94,8 @@ def part_problems(parts: Parts, sources: Sources) -> list[Problem]:
 class _Checker:
     """Collects problems."""
 
-    def __init__(self, sources: Sources, plugins: tuple[str, ...]) -> None:
-        self.sources, self.problems = sources, list[Problem]()
+    def __init__(self, sources: Sources, plugins: tuple[str, ...], images: DatasetSpec | None) -> None:
+        self.sources, self.problems, self.images = sources, list[Problem](), images
         origins = (
             {entry.origin for table in registry.ALL.values() for entry in table.entries().values()}
             if plugins
@@ -170,6 +170,10 @@ class _Checker:
                     (section, key), f"the dataset {dataset.name} has no {key}: it needs one", "a file or directory"
                 )
 
+    def model(self, loc: Loc, model: ModelSpec) -> None:
+        entry = self.named(registry.models, loc, model.source, model.args, key="source")
+        self.problems += model_problems(model, entry, loc, self.sources, self.images)
+
     def backend(self, loc: Loc, attack: AttackSpec, entry: Entry | None) -> None:
         backends = tuple(entry.facts.get("backends", ())) if entry is not None else ()
         if attack.backend is not None and backends and attack.backend not in backends:
@@ -194,6 +198,8 @@ class _Checker:
                 message = f"a purifier comes before what asks the model, got {defense.chain[place + 1].name} after it"
                 self.add((*loc, "chain", place + 1), message, "purifiers first, then votes, then detectors")
         entry = None if defense.chain else self.named(registry.defenses, loc, defense.name, defense.args)
+        for key, place, model in placed_members(defense):
+            self.model((*loc, "args", key, place), model)
         if defense.surrogate is not None:
             self._surrogate(loc, defense, entry)
         draws = [key for key in ("eot_iter", "scoring_draws") if getattr(defense, key) is not None]

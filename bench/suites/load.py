@@ -15,6 +15,7 @@ from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import problems_of
 from bench.suites.override import override
 from bench.suites.paths import absolute
+from bench.suites.references import with_paths
 from bench.suites.short_forms import each_eps
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
@@ -27,9 +28,9 @@ _S = TypeVar("_S", bound=BaseModel)
 def load_suite(path: Path | str, *, overrides: Sequence[str] = ()) -> LoadedSuite:
     """Reads a suite.
 
-    Paths in it (``dataset.path``, ``weights``, ``directory``, ``plugins``) are looked for relative to the file that
-    names them, then relative to the working directory, and become absolute; one that exists in neither place stays as
-    it is, to be refused when it is needed.
+    Paths in it (``dataset.path``, ``weights``, ``directory``, ``plugins``, a defense's files) are looked for relative to
+    the file that names them, then relative to the working directory, and become absolute; one that exists in neither
+    place stays as it is, to be refused when it is needed.
 
     Args:
         path: the YAML file.
@@ -102,9 +103,12 @@ def _validated(spec: type[_S], value: object, *, mend: bool) -> _S | None:
 def _with_paths(suite: Suite, sources: Sources) -> Suite:
     """The suite with its paths made absolute."""
 
-    def found(value: str | None, loc: Loc) -> str | None:
+    def lies(value: str, loc: Loc) -> str:
         mark = sources.mark(loc)
-        return value if value is None or mark is None else absolute(value, mark.directory)
+        return value if mark is None else absolute(value, mark.directory)
+
+    def found(value: str | None, loc: Loc) -> str | None:
+        return None if value is None else lies(value, loc)
 
     models = tuple(
         model.model_copy(
@@ -114,9 +118,15 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
     )
     dataset = suite.dataset.model_copy(update={"path": found(suite.dataset.path, ("dataset", "path"))})
     plugins = tuple(str(found(plugin, ("plugins", index))) for index, plugin in enumerate(suite.plugins))
+    defenses = tuple(with_paths(defense, ("defenses", index), lies) for index, defense in enumerate(suite.defenses))
     calibration = suite.calibration
     if calibration is not None:
         calibration = calibration.model_copy(update={"path": found(calibration.path, ("calibration", "path"))})
-    return suite.model_copy(
-        update={"models": models, "dataset": dataset, "calibration": calibration, "plugins": plugins}
-    )
+    update = {
+        "models": models,
+        "dataset": dataset,
+        "calibration": calibration,
+        "plugins": plugins,
+        "defenses": defenses,
+    }
+    return suite.model_copy(update=update)

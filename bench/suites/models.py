@@ -96,11 +96,16 @@ def _known_models(
 ) -> list[Problem]:
     """Checks against the models that a source lists by name, and the classes that they tell apart.
 
-    A source lists its models in ``facts["models"]``: name to facts, among them ``num_classes`` and ``dataset``.
+    A source lists its models in ``facts["models"]``: name to facts, among them ``num_classes`` and ``dataset``; in
+    ``facts["elsewhere"]`` names of its that belong elsewhere, and what they are.
     """
     listed = entry.facts.get("models") if entry is not None else None
     if not listed or not model.name:
         return []
+    elsewhere = entry.facts.get("elsewhere", {}) if entry is not None else {}
+    if model.name in elsewhere:
+        message = f"{model.source}:{model.name} {elsewhere[model.name]}"
+        return [sources.problem((*loc, "name"), message, ", ".join(sorted(listed)))]
     if model.name not in listed:
         message = f"{model.source} has no model {shown(model.name)}{nearest(model.name, listed)}"
         return [sources.problem((*loc, "name"), message, ", ".join(sorted(listed)))]

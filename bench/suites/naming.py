@@ -13,6 +13,7 @@ from bench import registry
 from bench.errors import UnknownNameError
 from bench.registry import Entry, Registry
 from bench.suites.cells import digest
+from bench.suites.references import words
 from bench.suites.short_forms import model_id
 from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, RunOptions, Suite
 
@@ -115,7 +116,9 @@ def _defense_name(defense: DefenseSpec) -> str:
     """``jpeg-quality75``: the name and what the user wrote beside it; ``jpeg+median_blur`` for a chain."""
     if defense.chain:
         return _clean("+".join(link.id or _defense_name(link) for link in defense.chain))
-    return _clean("-".join([defense.name, *(f"{key}{_short(value)}" for key, value in defense.args.items())]))
+    known = words(defense)
+    texts = (f"{key}{known.get(key) or _short(value)}" for key, value in defense.args.items())
+    return _clean("-".join([defense.name, *texts]))
 
 
 def _filled(defense: DefenseSpec) -> DefenseSpec:
@@ -156,7 +159,8 @@ def _auto(model: ModelSpec) -> bool:
 
 
 def _arg_texts(spec: AttackSpec | DefenseSpec) -> dict[str, str]:
-    return {key: "" if value is None else f"{key}{_short(value)}" for key, value in spec.args.items()}
+    known = words(spec, folders=True) if isinstance(spec, DefenseSpec) else {}
+    return {key: "" if value is None else f"{key}{known.get(key) or _short(value)}" for key, value in spec.args.items()}
 
 
 def _model_texts(model: ModelSpec) -> dict[str, str]:

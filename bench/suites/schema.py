@@ -123,6 +123,9 @@ def _chain(links: Sequence[Schema]) -> Schema:
 def _branch(name: str, entry: Entry, own: Schema, key: str, defs: Schema) -> Schema:
     """The mapping form of one name: our keys, and its parameters beside the name or in ``args``."""
     params = _params(entry.params, key, defs)
+    for name in entry.facts.get("takes_models", ()):
+        params[name] = _listed(_model(strict=False), params[name].get("description", ""))
+        defs.pop(f"{key}_{ModelSpec.__name__}", None)
     own = copy.deepcopy(own)
     for fact, field in (("backends", "backend"), ("sources", "source"), ("splits", "split")):
         if entry.facts.get(fact) and field in own:

@@ -266,5 +266,6 @@ def test_the_gradient_killer_kills_the_gradient_and_nothing_else() -> None:
 def test_the_table_says_what_the_defense_declares(name: str) -> None:
     entry, defense = registry.entry(name), registry.load(name)
     declared = {fact: getattr(defense, fact) for fact in ("differentiable", "stochastic", "rejects")}
-    assert dict(entry.facts) == {"kind": "purifier", **declared}
+    files = {"files": ("weights",)} if name == "dncnn" else {}
+    assert dict(entry.facts) == {"kind": "purifier", **declared, **files}
     assert "missing" not in [version(library) for library in defense.library]

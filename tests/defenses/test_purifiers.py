@@ -115,18 +115,6 @@ def test_passes_are_counted_through_the_defense(x: Tensor) -> None:
     assert (defended.passes.forward, defended.passes.backward) == (4, 4)
 
 
-def test_stochastic_and_rejecting_defenses_are_refused_not_misjudged() -> None:
-    class Noise(Purifier):
-        differentiable = True
-        stochastic = True
-
-        def purify(self, x: Tensor) -> Tensor:
-            return x + torch.randn_like(x)
-
-    with pytest.raises(BenchError, match="stochastic defenses can't be scored yet"):
-        DefendedModel(CountedModel(Sum(), num_classes=2), Noise(None))
-
-
 def test_a_purifier_that_changes_the_shape_is_refused(x: Tensor) -> None:
     class Crop(Purifier):
         differentiable = True

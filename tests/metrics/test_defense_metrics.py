@@ -21,7 +21,7 @@ from bench.store.records import Estimate, SampleRecord
 NOTHING = Estimate(value=None, n=0)
 DETECTION = ("false_positive_rate", "detection_rate", "detector_auc", "tpr_at_5_fpr", "accuracy_with_rejection")
 QUALITY = ("psnr", "psnr_purified", "ssim", "ssim_purified", "lpips", "lpips_purified")
-RESTORATION = (*QUALITY, "label_restoration_rate", "clean_damage", "defense_success_rate", "purify_ms")
+RESTORATION = (*QUALITY, "label_restoration_rate", "clean_damage", "defense_success_rate")
 
 
 def rows(n: int, **columns: Any) -> pd.DataFrame:
@@ -245,12 +245,6 @@ def test_quality_is_a_mean_over_what_has_a_value(name: str) -> None:
         one(name, rows(2, **{name: [math.inf, 0.0]}))
 
 
-def test_time_is_in_milliseconds() -> None:
-    assert one("purify_ms", rows(4, purify_seconds=0.25)) == Estimate(value=250.0, low=250.0, high=250.0, n=4)
-    with pytest.raises(MetricError, match="at least 0, got -1"):
-        one("purify_ms", rows(2, purify_seconds=-1.0))
-
-
 def test_what_a_defense_gives_back_and_breaks() -> None:
     frame = rows(
         8,
@@ -283,7 +277,7 @@ def test_a_bare_model_that_is_never_right_or_never_fooled() -> None:
 @pytest.mark.parametrize("name", RESTORATION)
 def test_without_a_defense_there_is_nothing(name: str) -> None:
     assert one(name, rows(5)) == NOTHING
-    older = [*QUALITY, "purify_seconds", "bare_prediction", "bare_adversarial_prediction"]
+    older = [*QUALITY, "bare_prediction", "bare_adversarial_prediction"]
     assert one(name, rows(5).drop(columns=older)) == NOTHING
     if name in RESTORATION[6:9]:
         partly = rows(3, bare_prediction=[1, -1, 1], bare_adversarial_prediction=[0, -1, 0])

@@ -90,7 +90,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "jpeg": Entry("x:y", "compresses", JPEGParams, facts={"stochastic": False, "rejects": False}),
         "blur": Entry("x:y", "blurs", None),
         "smoothing": Entry("x:y", "noise", None, facts={"stochastic": True}),
-        "detector": Entry("x:y", "abstains", None, facts={"rejects": True}),
+        "detector": Entry("x:y", "abstains", None, facts={"kind": "detector", "rejects": True}),
     },
     "datasets": {
         "cifar10": Entry(

@@ -151,8 +151,36 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "the defense none has no parameters",
         "none alone",
     ),
-    ({"defenses": "[smoothing]"}, "defenses.0.name", "stochastic defenses can't be scored yet", "deterministic"),
-    ({"defenses": "[detector]"}, "defenses.0.name", "rejecting defenses can't be scored yet", "deterministic"),
+    (
+        {"defenses": "[{name: jpeg, eot_iter: 3}]"},
+        "defenses.0.eot_iter",
+        "jpeg is not stochastic",
+        "stochastic defense",
+    ),
+    (
+        {"defenses": "[{name: jpeg, surrogate: identiti}]"},
+        "defenses.0.surrogate",
+        "unknown surrogate 'identiti'; did you mean identity?",
+        "own, identity, exact",
+    ),
+    (
+        {"defenses": "[{chain: [detector, jpeg]}]"},
+        "defenses.0.chain.1",
+        "nothing but another detector comes after a detector, got jpeg",
+        "purifiers first",
+    ),
+    (
+        {"defenses": "[{chain: [{name: jpeg, quality: 0}]}]"},
+        "defenses.0.chain.0.quality",
+        "out of range, got 0",
+        "at least 1",
+    ),
+    (
+        {"attacks": "[{name: pgd, backend: foolbox}]", "defenses": "[detector]"},
+        "attacks.0",
+        "can't attack detector and classifier together",
+        "backend: bench",
+    ),
     (
         {"dataset": "{name: cifar10, foo: 1}"},
         "dataset.foo",
@@ -355,7 +383,7 @@ def test_what_can_work_is_let_through(write: Write, sections: dict[str, str]) ->
 def test_all_problems_come_at_once_in_the_order_of_the_lines(write: Write) -> None:
     path = write(
         "name: x\nthreat_models: ['linf:9', 'linf:9']\nexclude: [{model: nobody}]\ndataset: cifr10\n"
-        "attacks: [deepfool, {name: pgd, steps: 0}]\nmodels: ['zoo:smalll']\ndefenses: [smoothing]\n"
+        "attacks: [deepfool, {name: pgd, steps: 0}]\nmodels: ['zoo:smalll']\ndefenses: [smooting]\n"
     )
     assert [(problem.line, problem.key) for problem in problems(path)] == [
         (2, "threat_models.0.eps"),

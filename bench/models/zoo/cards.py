@@ -78,3 +78,12 @@ def facts() -> dict[str, dict[str, Any]]:  # Any: facts, read by name
         name: {"num_classes": card.num_classes, "shape": card.input_shape, "summary": card.description}
         for name, card in of("classification").items()
     }
+
+
+def denoisers() -> dict[str, str]:
+    """The denoisers by name, and how each is used: they are no models to attack."""
+    return {
+        name: "is a denoiser: it gives images, not logits; use it as a defense "
+        f"({{name: {card.architecture}, weights: zoo:{name}}})"
+        for name, card in of("restoration").items()
+    }

@@ -11,7 +11,7 @@ from bench.errors import ModelError, UnknownNameError
 from bench.models import state_dict, weights
 from bench.models.architectures import building
 from bench.models.base import Located, Setting
-from bench.models.zoo.cards import Card, cards
+from bench.models.zoo.cards import Card, cards, denoisers
 from bench.suites.places import Places
 from bench.suites.spec import ModelSpec
 
@@ -47,10 +47,7 @@ def _card(spec: ModelSpec) -> Card:
         raise UnknownNameError("model of the zoo", name, difflib.get_close_matches(name, classifiers), classifiers)
     card = known[spec.name]
     if card.task != "classification":
-        raise ModelError(
-            f"zoo:{card.name} is a denoiser: it gives images, not logits; use it as a defense "
-            f"({{name: {card.architecture}, weights: zoo:{card.name}}})"
-        )
+        raise ModelError(f"zoo:{card.name} {denoisers()[card.name]}")
     return card
 
 

@@ -86,7 +86,9 @@ def test_a_suite_refuses_a_denoiser_as_a_model(tmp_path: Path) -> None:
     path.write_text(
         "name: a\ndataset: mnist\nthreat_models: ['linf:0.1']\nmodels: [zoo:mnist_denoiser]\nattacks: [fgsm]\n"
     )
-    with pytest.raises(SuiteError, match=r"zoo has no model 'mnist_denoiser'.*accepted: .*mnist_standard"):
+    with pytest.raises(
+        SuiteError, match=r"zoo:mnist_denoiser is a denoiser.*use it as a defense.*accepted: .*mnist_standard"
+    ):
         check(load_suite(path))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.suites.expand import expand
 from bench.suites.load import load_suite
 from bench.suites.naming import resolve
 from bench.suites.references import members
+from bench.suites.schema import json_schema
 
 SUITE = """\
 name: demo
@@ -28,11 +30,10 @@ defenses:
 
 
 @pytest.fixture(autouse=True)
-def real_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def real_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables of bench themselves, not the small ones of these tests."""
     for table in registry.ALL.values():
         monkeypatch.setattr(table, "_table", dict(importlib.import_module(table.package).TABLE))
-    yield
 
 
 def write(folder: Path, defense: str, models: str = "zoo:mnist_standard") -> Path:
@@ -137,7 +138,8 @@ def test_members_lie_beside_the_suite_too(tmp_path: Path) -> None:
 def test_ids_say_which_file_and_which_members(tmp_path: Path) -> None:
     (tmp_path / "w.pt").touch()
     defense = "{name: dncnn, weights: w.pt}\n  - {name: ensemble, members: zoo:mnist_pgd}\n"
-    defense += "  - {name: ensemble, members: [zoo:mnist_pgd, {source: checkpoint, architecture: lenet, weights: w.pt}], combine: vote}"
+    member = "{source: checkpoint, architecture: lenet, weights: w.pt}"
+    defense += f"  - {{name: ensemble, members: [zoo:mnist_pgd, {member}], combine: vote}}"
     suite = resolve(load_suite(write(tmp_path, defense)).suite)
     assert [one.id for one in suite.defenses] == [
         "dncnn-weightsw",
@@ -147,10 +149,10 @@ def test_ids_say_which_file_and_which_members(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "zoo:mnist_pdg": "members.0: zoo has no model 'mnist_pdg'; did you mean mnist_pgd",
-    "zoo:mnist_denoiser": "members.0: zoo:mnist_denoiser is a denoiser: it gives images, not logits; use it as a defense",
+    "zoo:mnist_pdg": "members.0.name: zoo has no model 'mnist_pdg'; did you mean mnist_pgd",
+    "zoo:mnist_denoiser": "members.0.name: zoo:mnist_denoiser is a denoiser: it gives images, not logits; use it as a defense",
     "{source: zo, name: a}": "members.0.source: unknown source of models 'zo'; did you mean zoo?",
-    "{source: checkpoint, weights: w.pt}": "members.0: the model w has no architecture: checkpoint needs one",
+    "{source: checkpoint, weights: w.pt}": "members.0.architecture: the model w has no architecture: checkpoint needs one",
     "{source: checkpoint, weights: w.pt, architecture: resnet81}": "members.0.architecture: unknown architecture",
     "{source: zoo, name: mnist_pgd, mean: [0.1]}": "members.0.mean: zoo doesn't use mean",
     "{source: zoo, nam: mnist_pgd}": "members.0.nam: unknown parameter 'nam' of the defense ensemble",
@@ -174,7 +176,16 @@ def test_an_ensemble_needs_members(tmp_path: Path) -> None:
 def test_a_denoiser_is_no_model_to_attack(tmp_path: Path) -> None:
     path = write(tmp_path, "none", models="zoo:mnist_denoiser")
     assert problem(path) == (
-        f"{path}:4: models.0: zoo:mnist_denoiser is a denoiser: it gives images, not logits; use it as a defense "
+        f"{path}:4: models.0.name: zoo:mnist_denoiser is a denoiser: it gives images, not logits; use it as a defense "
         "({name: denoising_autoencoder, weights: zoo:mnist_denoiser}) (accepted: "
         f"{', '.join(sorted(registry.models.entry('zoo').facts['models']))})"
     )
+
+
+def test_the_schema_takes_members_as_models() -> None:
+    schema = json_schema()
+    members = schema["$defs"]["defense_ensemble"]["properties"]["members"]
+    assert members["anyOf"][0] == {"type": "array", "items": members["anyOf"][1], "minItems": 1}
+    assert {"const": "zoo:mnist_pgd"} in members["anyOf"][1]["anyOf"]
+    assert "defense_ensemble_ModelSpec" not in schema["$defs"]
+    assert set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', json.dumps(schema))) <= set(schema["$defs"])

@@ -94,8 +94,7 @@ def carried_over(directory: RunDirectory, plan: Plan, note: Callable[[str], None
             continue
         kept.append(found.id)
         cell = found.cell
-        named = {"cell": found.id, "model": cell.model, "defense": cell.defense, "dataset": cell.dataset}
-        renamed = result.model_copy(update=named)
+        renamed = result.model_copy(update={"cell": found.id, "model": cell.model, "defense": cell.defense})
         if renamed != result:
             directory.write_cell(renamed)
     return tuple(kept)

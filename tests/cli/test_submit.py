@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 import torch
 
@@ -184,7 +183,7 @@ def test_bytes_are_the_images_that_the_dataset_would_make_of_them(
     steps = np.abs(stored.astype(int) - np.rint(255 * images(8).batch(range(8)).x.numpy()).astype(int)).reshape(8, -1)
     # 0.1 is 25.5/255: a point that rounding has carried to 26 steps lies outside.
     assert rows["raw_distance"].tolist() == pytest.approx((steps.max(1) / 255).tolist(), abs=1e-6)
-    expected = row(directory).clean_correct & ~right(stored.astype(np.float32) / 255, 8) & (steps.max(1) <= 25)
+    expected = row(directory).clean_correct & ~right((stored / 255).astype(np.float32), 8) & (steps.max(1) <= 25)
     assert rows["success"].tolist() == expected.tolist()
 
 

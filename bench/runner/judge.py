@@ -53,6 +53,11 @@ class Prediction(NamedTuple):
         return self.wrong > 0.5
 
     @property
+    def accepted(self) -> Tensor:
+        """Share of the draws that accept, shape (N,)."""
+        return self.right + self.wrong
+
+    @property
     def rejected(self) -> Tensor:
         """Whether at least half of the draws reject, shape (N,), bool."""
         return 1 - self.right - self.wrong > 0.5 - 1e-9

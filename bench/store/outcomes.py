@@ -183,7 +183,7 @@ def least_correct(cells: tuple[CellOutcome, ...]) -> FloatArray:
     even, odd = (np.stack([cell.halves[half] for cell in cells]) for half in (0, 1))
     columns = np.arange(even.shape[1])
     shares: FloatArray = (odd[even.argmin(0), columns] + even[odd.argmin(0), columns]) / 2
-    return shares
+    return np.minimum(shares, np.minimum.reduce([np.where(c.known, c.clean_correctness, 1.0) for c in cells]))
 
 
 def read_outcomes(run: RunDirectory) -> RunOutcome:

@@ -80,7 +80,7 @@ class SampleRecord(NamedTuple):
     is its mean; 0 or 1 for deterministic models, NaN in files from before this column"""
     even_correctness: float = math.nan
     """``correctness`` by the scoring draws of even number alone; the worst of several cells is chosen by one half of the draws
-    and scored by the other, so that no draw scores what it was chosen for"""
+    and scored by the other, so that no draw scores what it was chosen for. Not held below ``clean_correctness``"""
     odd_correctness: float = math.nan
     """by those of odd number"""
     clean_rejected: bool = False

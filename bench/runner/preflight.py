@@ -99,20 +99,25 @@ def load_plugins(loaded: LoadedSuite, places: Places) -> None:
         registry.load_plugin(path)
 
 
-def preflight(loaded: LoadedSuite, places: Places, note: Callable[[str], None] = lambda text: None) -> Plan:
+def preflight(
+    loaded: LoadedSuite, places: Places, note: Callable[[str], None] = lambda text: None, *, recorded: bool = False
+) -> Plan:
     """Checks the suite against tables, data and weights, and gives every cell its id.
 
     Args:
         loaded: the suite.
         places: directories and permissions.
         note: told of what may take long, because it may have to be downloaded.
+        recorded: whether the suite stands in a ``run.json``: it was checked before it was run, and a check would take the
+            defaults that are filled in there for words of the user's.
 
     Raises:
         SuiteError: with everything in the suite that can't work.
         DatasetError: where the images can't be had.
     """
     load_plugins(loaded, places)
-    check(loaded)
+    if not recorded:
+        check(loaded)
     suite = resolve(loaded.suite)
     cells = expand(suite)
     dataset = _images(suite.dataset, places)

@@ -111,7 +111,8 @@ def submit(
     with directory.locked():
         record = directory.read_run()
         plugins = tuple(Path(plugin) for plugin in record.suite.plugins)
-        plan = preflight(LoadedSuite(record.suite, directory.path / "run.json", plugins=plugins), places, note)
+        loaded = LoadedSuite(record.suite, directory.path / "run.json", plugins=plugins)
+        plan = preflight(loaded, places, note, recorded=True)
         row = _chosen(plan, wanted or Wanted())
         if row.unavailable or row.broken:
             raise SubmissionError(f"the row can't be judged here: {row.unavailable or row.broken}")

@@ -326,6 +326,10 @@ def test_lost_records_are_no_robustness(bench: Any, run: Callable[..., Path], tm
     assert bench("submit", directory, file, "--author", "ann", *HERE).code == 0
     assert row(directory).complete
     assert worst(directory) == after
+    (directory / "cells" / f"{cell.id}.json").unlink()
+    (found,) = row(directory).of("submitted")  # by its name alone
+    assert (found.status, found.attack, found.robust.tolist()) == ("missing", "ann", cell.robust.tolist())
+    assert not row(directory).complete
 
 
 def test_a_defended_row(bench: Any, run: Callable[..., Path], tmp_path: Path) -> None:
@@ -384,6 +388,42 @@ def test_a_stochastic_and_a_rejecting_row(bench: Any, run: Callable[..., Path], 
     fooled = rows["adversarial_prediction"] != rows["label"]
     assert (rows["rejected"] & fooled).any()
     assert rows["success"].tolist() == (rows["clean_correct"] & fooled & ~rows["rejected"]).tolist()
+
+
+def test_a_recorded_suite_has_all_defaults_and_several_eps(
+    bench: Any, run: Callable[..., Path], suite: Write, tmp_path: Path
+) -> None:
+    """Some defaults that a record spells out would be refused in a suite: they do nothing under its norm."""
+    directory = run(attacks="fgsm, {name: cw, steps: 2}")
+    path = suite(eps=f"[0.05, {EPS}]", attacks="fgsm, {name: cw, steps: 2}")
+    assert bench("run", path, "--results", path.parent / "results", *HERE).code == 0
+    before, clean = row(directory).worst, row(directory).clean_correct
+    assert row(directory).threat_model.label == "Linf 0.05"
+    x, y = pgd(8), images(8).batch(range(8)).x.numpy()
+    file = save(tmp_path / "mine.npz", y + (x - y) / 2)
+    ended = bench("submit", directory, file, "--author", "ann", "--threat-model", "linf:0.05", *HERE)
+    assert ended.code == 0, ended.err
+    broken = clean & ~right(y + (x - y) / 2, 8)
+    assert row(directory).worst.tolist() == (before & ~broken).tolist()
+    larger = read_outcomes(RunDirectory(directory)).rows[1]
+    assert (larger.threat_model.label, larger.of("submitted")) == ("Linf 0.1", ())
+    assert bench("submit", directory, file, "--author", "ann", "--threat-model", "linf:0.1", *HERE).code == 0
+    assert len(read_outcomes(RunDirectory(directory)).rows[1].of("submitted")) == 1
+
+
+def test_plugins_need_permission(bench: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("DATASETS = {'of_a_plugin_for_submit': lambda: None}\n")
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"name: small\nplugins: [{plugin}]\ndataset: {{name: mnist, samples: 4}}\n"
+        f"threat_models: [{{norm: linf, eps: {EPS}}}]\nmodels: ['zoo:mnist_standard']\nattacks: [fgsm]\n"
+    )
+    assert bench("run", path, "--results", tmp_path / "results", "--allow-plugins", *HERE).code == 0
+    words = ("submit", tmp_path / "results" / "small", save(tmp_path / "mine.npz", pgd(4)), "--author", "ann", *HERE)
+    refused = bench(*words)
+    assert (refused.code, "--allow-plugins" in refused.err) == (2, True)
+    assert bench(*words, "--allow-plugins").code == 0
 
 
 def test_changed_images_are_refused_by_name(bench: Any, tmp_path: Path) -> None:

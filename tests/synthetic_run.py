@@ -48,6 +48,9 @@ class Planned:
     """forward passes by position, and as many backward passes; 20 for all others"""
     correctness: Mapping[int, float] = field(default_factory=dict)
     """share of scoring draws by position, on the judged point; of all others the verdict"""
+    radii: Mapping[int, float] | None = None
+    """of a certificate: certified radius by position, 0 (it abstains) for all others; below 0, of the wrong class"""
+    defense_args: Mapping[str, Any] = field(default_factory=dict)
     backend: str | None = None
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """beside the robust accuracy"""
@@ -59,7 +62,7 @@ class Planned:
             self.role,  # type: ignore[arg-type]
             dataset,
             ModelSpec(id=self.model, source="zoo"),
-            DefenseSpec(id=self.defense, name=self.defense.partition("-")[0]),
+            DefenseSpec(id=self.defense, name=self.defense.partition("-")[0], args=dict(self.defense_args)),
             ThreatModelSpec.model_validate(self.threat_model),
             AttackSpec(id=self.attack, name=name, backend=self.backend),
             self.adversary,  # type: ignore[arg-type]
@@ -165,7 +168,16 @@ def record(cell: str, plan: Planned, position: int) -> SampleRecord:
         clean_correctness=float(not wrong),
         correctness=plan.correctness.get(position, float(not wrong and not broken)),
         l1=2.0,
+        **_certified(plan, position, label),
     )
+
+
+def _certified(plan: Planned, position: int, label: int) -> dict[str, Any]:
+    if plan.radii is None:
+        return {}
+    radius = plan.radii.get(position, 0.0)
+    predicted = label if radius > 0 else 1 - label
+    return {"certified_prediction": predicted if radius else -1, "certified_radius": abs(radius)}
 
 
 def _minimal_distance(plan: Planned, position: int) -> float:

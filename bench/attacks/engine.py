@@ -316,7 +316,7 @@ class _Search:
         if self.exact:
             return
         positive = seen.margin > 0
-        if self.random:  # what isn't better than a verified point need not be verified
+        if self.random and not self.attack.minimum_norm:  # what isn't better than a verified point need not be verified
             worth = ~self.broken[batch.place] | (seen.margin > self.score[batch.place])
             seen.margin[positive & ~worth] = -torch.inf
             positive &= worth

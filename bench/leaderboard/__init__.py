@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.store.outcomes import RunOutcome
     from bench.store.run_directory import RunDirectory
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     """Writes ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex`` into the run's directory.
 
-    Where a minimum-norm attack spent its whole budget (``search: strongest``), ``curves.csv`` is written too, else an
-    older one is removed.
+    Where a minimum-norm attack spent its whole budget (``search: strongest``), ``curves.csv`` is written too, and where a
+    defense certifies, ``certified.csv``; else older ones are removed.
 
     Args:
         run: the run.
@@ -29,6 +31,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     Raises:
         StoreError: where the records can't be read or the files can't be written.
     """
+    from bench.leaderboard import certified, curves
     from bench.leaderboard.frame import frame
     from bench.leaderboard.latex import latex
     from bench.leaderboard.markdown import markdown
@@ -47,14 +50,14 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     paths = {kind: run.path / f"leaderboard.{kind}" for kind in contents}
     for kind, content in contents.items():
         write_text(paths[kind], content)
-    return [*paths.values(), *_write_curves(run, outcome)]
+    frames = {"curves": curves.frame(outcome), "certified": certified.frame(outcome)}
+    more = [path for name, lines in frames.items() for path in _write_lines(run.path / f"{name}.csv", lines)]
+    return [*paths.values(), *more]
 
 
-def _write_curves(run: RunDirectory, outcome: RunOutcome) -> list[Path]:
-    from bench.leaderboard.curves import frame
+def _write_lines(path: Path, lines: pd.DataFrame) -> list[Path]:
     from bench.store.atomic import explained, write_text
 
-    path, lines = run.path / "curves.csv", frame(outcome)
     if lines.empty:
         with explained(path):
             path.unlink(missing_ok=True)

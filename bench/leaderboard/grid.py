@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.leaderboard.records import Leaderboard, Row, Score, Table
+from bench.leaderboard.records import Leaderboard, Restored, Row, Score, Table
 from bench.store.records import Estimate
 
 _STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}
@@ -105,6 +105,51 @@ def breakers(table: Table, words: Words) -> Grid | None:
 BREAKERS = (
     "What broke the defended rows: images of those that are right when clean (in brackets: that nothing else broke)"
 )
+
+
+RESTORED = (
+    "What the defenses do besides: labels given back and images restored of the bare model's examples (by the attack that "
+    "leaves least), clean predictions broken, and what detectors catch of examples made against them; in %, PSNR in dB"
+)
+
+
+def restorations(table: Table, words: Words) -> Grid | None:
+    """What defenses restore, break and catch; ``None`` where no row is defended."""
+    rows = [(row, row.restored) for row in table.rows if row.restored is not None]
+    if not rows:
+        return None
+    columns: list[tuple[str, Callable[[Restored], str]]] = [
+        ("labels restored", lambda one: _percent(one.labels, words)),
+        ("clean broken", lambda one: _percent(one.clean_damage, words)),
+        ("left by the strongest", lambda one: _percent(one.defense_success_rate, words)),
+        ("PSNR", lambda one: _pair(one.psnr, one.psnr_purified, "{:.1f}", words)),
+        ("SSIM", lambda one: _pair(one.ssim, one.ssim_purified, "{:.3f}", words)),
+        ("LPIPS", lambda one: _pair(one.lpips, one.lpips_purified, "{:.3f}", words)),
+        ("ms/image", lambda one: words.dash if one.purify_ms is None else f"{one.purify_ms:.2f}"),
+        ("false positives", lambda one: _percent(one.false_positive_rate, words)),
+        ("accuracy if accepted", lambda one: _percent(one.accuracy_with_rejection, words)),
+        ("AUC", lambda one: words.dash if one.detector_auc is None else f"{one.detector_auc:.3f}"),
+        ("TPR at 5 % FPR", lambda one: _percent(one.tpr_at_5_fpr, words)),
+    ]
+    told = [(name, text) for name, text in columns if any(text(one) != words.dash for _, one in rows)]
+    return Grid(
+        ("model", "defense", *(name for name, _ in told)),
+        ("left", "left", *("right" for _ in told)),
+        tuple(
+            (words.escape(row.model), words.escape(row.defense), *(text(one) for _, text in told)) for row, one in rows
+        ),
+    )
+
+
+def _percent(share: float | None, words: Words) -> str:
+    return words.dash if share is None else percent(share)
+
+
+def _pair(before: float | None, after: float | None, form: str, words: Words) -> str:
+    """Before and after purification."""
+    if before is None or after is None:
+        return words.dash
+    return f"{form.format(before)} → {form.format(after)}"
 
 
 def _broken(row: Row, part: str, words: Words) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bench.leaderboard.grid import BREAKERS, Words, breakers, grid, heading, percent
+from bench.leaderboard.grid import BREAKERS, RESTORED, Words, breakers, grid, heading, percent, restorations
 from bench.leaderboard.records import CellNumbers, Leaderboard, Table
 from bench.store.records import Estimate
 
@@ -44,12 +44,14 @@ def _table(board: Leaderboard, table: Table) -> list[str]:
     drawn = grid(table, WORDS)
     lines = tabulate(drawn.rows, headers=drawn.headers, tablefmt="pipe", disable_numparse=True, colalign=drawn.align)
     parts = [f"## {escape(table.threat_model)}", escape(heading(board, table)), lines]
-    found = breakers(table, WORDS)
-    if found is not None:
-        parts.append(BREAKERS)
-        parts.append(
-            tabulate(found.rows, headers=found.headers, tablefmt="pipe", disable_numparse=True, colalign=found.align)
-        )
+    for title, found in ((BREAKERS, breakers(table, WORDS)), (RESTORED, restorations(table, WORDS))):
+        if found is not None:
+            parts.append(title)
+            parts.append(
+                tabulate(
+                    found.rows, headers=found.headers, tablefmt="pipe", disable_numparse=True, colalign=found.align
+                )
+            )
     if table.notes:
         parts.append(
             "\n".join(f"- ⚑{n.number} {escape(n.subject)}: {escape(n.text)}{_source(n.source)}" for n in table.notes)

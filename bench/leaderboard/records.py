@@ -42,6 +42,37 @@ class Broken(_Record):
     """those of them that no other part broke"""
 
 
+class Restored(_Record):
+    """What a defense does besides surviving; shares in [0, 1], ``None`` where there is nothing to measure."""
+
+    labels: float | None
+    """of the bare model's examples that fool it, those whose label the defense gives back, by the attack that leaves least"""
+    attack: str
+    """which attack that is"""
+    clean_damage: float | None
+    """of the bare model's right clean predictions, those that the defense breaks"""
+    defense_success_rate: float | None
+    """of the images that are right when clean, those that the strongest single adaptive attack leaves"""
+    psnr: float | None
+    """in dB, of the adversarial image against the clean one"""
+    psnr_purified: float | None
+    """the same of the purified adversarial image"""
+    ssim: float | None
+    ssim_purified: float | None
+    lpips: float | None
+    lpips_purified: float | None
+    purify_ms: float | None
+    """milliseconds an image"""
+    false_positive_rate: float | None
+    """clean images that are rejected"""
+    accuracy_with_rejection: float | None
+    """of the clean images that are accepted, those that are right"""
+    detector_auc: float | None
+    """of the adaptive attack that is caught least"""
+    tpr_at_5_fpr: float | None
+    """the same at a threshold that rejects 5 % of the clean images"""
+
+
 class PublishedNumbers(_Record):
     """What RobustBench has published for this model; shares in [0, 1]."""
 
@@ -86,6 +117,8 @@ class Row(_Record):
     broken: dict[str, Broken] = {}
     """of a defended row, by part of the adversary: ``exact gradient`` or what stands in for it (BPDA, EOT, joint with the
     detector), ``naive``, ``transfer`` from the bare model, ``gradient-free``, ``submitted`` by a person"""
+    restored: Restored | None = None
+    """of a defended row"""
     correct: int = 0
     """images that are right when clean"""
     notes: tuple[int, ...] = ()

@@ -10,6 +10,7 @@ from bench.leaderboard import notes, published
 from bench.leaderboard.adversaries import broken_by
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
+from bench.leaderboard.restored import restored
 from bench.metrics import estimates
 from bench.store.outcomes import (
     CellOutcome,
@@ -101,6 +102,7 @@ def _row(
         published=_compared(found, clean, worst if row.complete else None),
         seconds=_seconds(row.cells),
         broken=broken_by(row),
+        restored=restored(row),
         correct=int(row.clean_correct.sum()),
         notes=marks,
     )

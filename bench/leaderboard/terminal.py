@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.leaderboard.grid import BREAKERS, Detail, Grid, Words, breakers, grid, heading
+from bench.leaderboard.grid import BREAKERS, RESTORED, Detail, Grid, Words, breakers, grid, heading, restorations
 from bench.leaderboard.records import Leaderboard, Table
 
 _LESS_AND_LESS = (
@@ -38,9 +38,12 @@ def _table(board: Leaderboard, table: Table, width: int) -> str:
     if board.note:
         parts.append(_wrapped(f"Note: {board.note}", width))
     parts.append(_fitted(table, width))
-    found = breakers(table, Words())
-    if found is not None:
-        parts += ["", _wrapped(BREAKERS, width), _draw(_columns(found)), ""]
+    for title, found in ((BREAKERS, breakers(table, Words())), (RESTORED, restorations(table, Words()))):
+        if found is not None:
+            blocks = _blocks(_columns(found), width, names=2)
+            parts += ["", _wrapped(title, width), "\n\n".join(_draw(block) for block in blocks)]
+    if any(row.broken for row in table.rows) and table.notes:
+        parts.append("")
     for note in table.notes:
         source = f" [{note.source}]" if note.source else ""
         parts.append(_wrapped(f"⚑{note.number} {note.subject}: {note.text}{source}", width, indent="   "))
@@ -72,12 +75,12 @@ def _marks_aligned(column: list[str]) -> list[str]:
     return [number + (flag + numbers).ljust(longest) for number, flag, numbers in split]
 
 
-def _blocks(columns: list[list[str]], width: int) -> list[list[list[str]]]:
-    """The columns in several tables below each other, each beginning with rank, model and defense."""
-    names, blocks = columns[:_NAMES], [list(columns[:_NAMES])]
-    for column in columns[_NAMES:]:
-        if len(blocks[-1]) > _NAMES and _width([*blocks[-1], column]) > width:
-            blocks.append(list(names))
+def _blocks(columns: list[list[str]], width: int, names: int = _NAMES) -> list[list[list[str]]]:
+    """The columns in several tables below each other, each beginning with those that name a row."""
+    first, blocks = columns[:names], [list(columns[:names])]
+    for column in columns[names:]:
+        if len(blocks[-1]) > names and _width([*blocks[-1], column]) > width:
+            blocks.append(list(first))
         blocks[-1].append(column)
     return blocks
 

@@ -27,14 +27,15 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         The files: ``robust_accuracy``, ``clean_vs_robust``, ``accuracy_vs_eps`` where a norm has several radii,
         ``curves-<norm>`` where a minimum-norm attack spent its whole budget, ``passes-<threat model>`` where an attack
         stopped at its first success, ``clean_cost_vs_robust_gain`` where a defended row has its bare model beside it,
-        ``restoration_vs_eps`` where an oblivious attack has several radii, and ``gallery-<threat model>`` where examples
-        were kept.
+        ``restoration_vs_eps`` where an oblivious attack has several radii, ``certified-<norm>`` where a defense certifies,
+        and ``gallery-<threat model>`` where examples were kept.
 
     Raises:
         StoreError: where the records can't be read or the files can't be written.
     """
     from bench.plots import (
         accuracy_vs_eps,
+        certified,
         clean_cost_vs_robust_gain,
         clean_vs_robust,
         frames,
@@ -58,6 +59,9 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         figures |= _staircases(outcome, frames.points(frame))
         figures["clean_cost_vs_robust_gain"] = clean_cost_vs_robust_gain.draw(restoration.changes(outcome))
         figures["restoration_vs_eps"] = restoration_vs_eps.draw(restoration.by_eps(outcome))
+        certain = certified.places(outcome)
+        for norm in dict.fromkeys(certain["norm"]):
+            figures[f"certified-{norm}"] = certified.draw(certain[certain["norm"] == norm])
         for threat_model, examples in picked.pick(run, outcome).items():
             figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
         return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})

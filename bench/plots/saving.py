@@ -32,6 +32,7 @@ _OURS = (
     "restoration_vs_eps",
     "curves-*",
     "passes-*",
+    "certified-*",
     "gallery-*",
 )
 _SETTINGS: Any = {  # Any: matplotlib types each key by itself

@@ -217,7 +217,9 @@ class _Checker:
         pure = [
             name
             for name, one in there.items()
-            if one.facts.get("kind", "purifier") == "purifier" and one.facts.get("differentiable")
+            if one.facts.get("kind", "purifier") == "purifier"
+            and one.facts.get("differentiable")
+            and not _needs(one.params)
         ]
         accepted = ", ".join([*_SURROGATES, *pure])
         if defense.surrogate not in (*_SURROGATES, *pure):
@@ -231,6 +233,11 @@ class _Checker:
         elif entry is not None and entry.facts.get("kind", "purifier") == "detector" and defense.surrogate in pure:
             message = f"{defense.name} is a detector: a purifier can't stand in for its score"
             self.add((*loc, "surrogate"), message, ", ".join(_SURROGATES))
+
+
+def _needs(params: type[BaseModel] | None) -> bool:
+    """Whether a parameter has no default."""
+    return params is not None and any(field.is_required() for field in params.model_fields.values())
 
 
 def _noun(table: Registry[Any]) -> str:

@@ -56,7 +56,9 @@ def x() -> Tensor:
 @pytest.mark.parametrize(("name", "args"), ALL)
 def test_the_table_says_what_the_class_declares(name: str, args: dict[str, Any]) -> None:
     entry, built = defenses.TABLE[name], rewiring(name, **args)
+    vote = {"certifies": True, "eot_iter": 2, "scoring_draws": 5} if name == "smoothing" else {}
     assert entry.facts == {
+        **vote,
         "kind": "rewiring",
         "differentiable": built.differentiable,
         "stochastic": built.stochastic,

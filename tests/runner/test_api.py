@@ -418,7 +418,7 @@ WRONG: dict[str, tuple[type[BenchError], str, Callable[[Tensor, Tensor], dict[st
     "steps below 1": (SuiteError, "steps", lambda x, y: {"attacks": [{"name": "pgd", "steps": 0}]}),
     "twice the same": (SuiteError, "twice", lambda x, y: {"attacks": ["fgsm", "fgsm"]}),
     "unknown defense": (SuiteError, "did you mean jpeg", lambda x, y: {"defense": "jpg"}),
-    "unknown adversary": (SuiteError, "oblivious or adaptive", lambda x, y: {"adversary": "naive"}),
+    "unknown adversary": (SuiteError, "oblivious, naive or adaptive", lambda x, y: {"adversary": "blind"}),
     "negative seed": (SuiteError, "at least 0", lambda x, y: {"seed": -1}),
     "unknown search": (SuiteError, "first_success", lambda x, y: {"search": "best"}),
     "unknown device": (BenchError, "accepted: auto", lambda x, y: {"device": "tpu"}),

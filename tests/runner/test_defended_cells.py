@@ -11,8 +11,11 @@ import pytest
 import torch
 
 import bench
+import bench.leaderboard
+import bench.plots
 from bench.errors import DatasetError
 from bench.leaderboard import table
+from bench.plots import certified
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
 from bench.store.outcomes import read_outcomes
@@ -182,6 +185,20 @@ def test_smoothing_is_certified_beside_its_attacks(suite: Write, tmp_path: Path)
     assert row.worst is not None
     assert 0 < (row.certified.value or 0) <= (row.worst.value or 0) + 1e-9
     assert "certified" not in row.attacks
+
+    directory = RunDirectory(summary.directory)
+    bench.leaderboard.write(directory)
+    lines = pd.read_csv(directory.path / "certified.csv")
+    steps = frame["certified_radius"][right & frame["clean_correct"] & (frame["certified_radius"] > 0)]
+    assert lines["radius"].tolist() == pytest.approx([0, *sorted(set(steps))])
+    assert lines["certified_accuracy"].tolist() == pytest.approx(
+        [(steps >= one).mean() * len(steps) / 12 for one in lines["radius"]]
+    )
+    beyond = lines["certified_accuracy"][lines["radius"] >= 0.5].max()
+    assert (0 if np.isnan(beyond) else beyond) == pytest.approx(row.certified.value)
+    names = {path.name for path in bench.plots.write(directory)}
+    assert {"certified-l2.png", "certified-l2.pdf"} <= names
+    assert set(certified.places(read_outcomes(directory))["alpha"]) == {0.05}
 
 
 def test_smoothing_says_nothing_of_linf(suite: Write) -> None:

@@ -41,6 +41,10 @@ class Planned:
     """whether the cell has a JSON file"""
     published: tuple[str, str, str] | None = None
     examples: Collection[int] = ()
+    purified: Collection[int] = ()
+    """positions whose purified example is kept: half as bright as the clean image"""
+    bare_prediction: int = -1
+    """of the bare model on every judged point"""
     search: str = "first_success"
     distances: Mapping[int, float] | None = None
     """minimal distance by position, infinity for all others; of no sample where it isn't given"""
@@ -168,6 +172,7 @@ def record(cell: str, plan: Planned, position: int) -> SampleRecord:
         clean_correctness=float(not wrong),
         correctness=plan.correctness.get(position, float(not wrong and not broken)),
         l1=2.0,
+        bare_adversarial_prediction=plan.bare_prediction,
         **_certified(plan, position, label),
     )
 
@@ -196,7 +201,12 @@ def _write_rows(run: RunDirectory, plan: Planned, cell: str, rows: list[int], sh
         sign = np.where(np.indices(shape).sum(0) % 2, 1, -1).astype(np.float32)
         images = np.stack([np.clip(image(position, shape) + sign * 8 / 255, 0, 1) for position in kept])
         examples = Examples(tuple(f"cifar10/test/{position:05d}" for position in kept), images.astype(np.float32))
-    run.write_shard(cell, 0, [record(cell, plan, position) for position in rows], report, examples)
+    cleaned = [position for position in rows if position in plan.purified]
+    purified = None
+    if cleaned:
+        images = np.stack([image(position, shape) / 2 for position in cleaned])
+        purified = Examples(tuple(f"cifar10/test/{position:05d}" for position in cleaned), images)
+    run.write_shard(cell, 0, [record(cell, plan, position) for position in rows], report, examples, purified)
 
 
 def _result(plan: Planned, cell: Cell, cell_id: str, n: int) -> CellResult:

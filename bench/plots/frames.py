@@ -67,9 +67,15 @@ class Example(NamedTuple):
     clean_label: str
     clean_confidence: float
     adversarial_label: str
+    """the row's prediction; that of the bare model, or nothing, where there is a purified image"""
     adversarial_confidence: float
+    """NaN of the bare model's prediction"""
     linf: float
     l2: float
+    purified: Image | None = None
+    """what the row's purifier made of the adversarial example, the same shape"""
+    purified_label: str = ""
+    purified_confidence: float = float("nan")
 
 
 def accuracy(outcome: RunOutcome) -> pd.DataFrame:

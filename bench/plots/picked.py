@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.plots.frames import Example, Image, by_worst
-from bench.store.gallery import read_clean, read_some
+from bench.store.gallery import read_clean, read_purified, read_some
 from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
 from bench.store.run_directory import RunDirectory
 from bench.suites.spec import ThreatModelSpec
@@ -39,7 +39,7 @@ def pick(run: RunDirectory, outcome: RunOutcome) -> dict[ThreatModelSpec, pd.Dat
     names = outcome.record.dataset.get("class_names") or ()
     found = {}
     for threat_model in outcome.threat_models if clean else ():
-        offers = [_broken(run, row, clean, names) for row in by_worst(outcome.under(threat_model))]
+        offers = [_broken(run, outcome, row, clean, names) for row in by_worst(outcome.under(threat_model))]
         chosen = _in_turn([offer for offer in offers if offer])
         if chosen:
             found[threat_model] = pd.DataFrame(chosen, columns=list(Example._fields))
@@ -59,16 +59,19 @@ def _in_turn(offers: list[dict[str, Example]]) -> list[Example]:
     return chosen
 
 
-def _broken(run: RunDirectory, row: RowOutcome, clean: Mapping[str, Image], names: Sequence[str]) -> dict[str, Example]:
+def _broken(
+    run: RunDirectory, outcome: RunOutcome, row: RowOutcome, clean: Mapping[str, Image], names: Sequence[str]
+) -> dict[str, Example]:
     """The broken samples of the row's last attack that kept any, by sample."""
     for cell in reversed(row.of("suite") or row.of("oblivious")):
         try:
-            kept = read_some(run, cell.id, clean)
+            kept = read_some(run, _source(run, outcome, cell), clean)
             records = run.read_samples(cell.id).set_index("sample_id").to_dict("index") if kept.sample_ids else {}
         except StoreError:  # nothing is lost but a picture; the leaderboard says which part is damaged
             continue
+        purified = _purified(run, cell, kept.sample_ids)
         found = {
-            sample: _example(row, cell, records[sample], clean[sample], x_adv, names)
+            sample: _example(row, cell, records[sample], clean[sample], x_adv, purified.get(sample), names)
             for sample, x_adv in zip(kept.sample_ids, kept.images, strict=True)
             if sample in records and bool(records[sample]["success"]) and clean[sample].shape == x_adv.shape
         }
@@ -77,11 +80,42 @@ def _broken(run: RunDirectory, row: RowOutcome, clean: Mapping[str, Image], name
     return {}
 
 
+def _source(run: RunDirectory, outcome: RunOutcome, cell: CellOutcome) -> str:
+    """The cell that keeps the points that a cell judged: those of an oblivious one were made for the bare model."""
+    own = cell.result
+    for other in outcome.record.cells if cell.role == "oblivious" and own is not None else ():
+        made = run.read_cell(other)
+        if (
+            own is not None
+            and made is not None
+            and (made.defense.name, made.search) == ("none", "strongest")
+            and (made.model.id, made.threat_model, made.seed) == (own.model.id, own.threat_model, own.seed)
+            and made.attack.model_dump(exclude={"id", "search"}) == own.attack.model_dump(exclude={"id", "search"})
+        ):
+            return other
+    return cell.id
+
+
+def _purified(run: RunDirectory, cell: CellOutcome, samples: Sequence[str]) -> dict[str, Image]:
+    """What was kept of the purified examples of these samples: nothing in runs from before that."""
+    try:
+        return dict(zip(*read_purified(run, cell.id, samples), strict=True))
+    except StoreError:
+        return {}
+
+
 def _example(
-    row: RowOutcome, cell: CellOutcome, record: Mapping[object, object], x: Image, x_adv: Image, names: Sequence[str]
+    row: RowOutcome,
+    cell: CellOutcome,
+    record: Mapping[object, object],
+    x: Image,
+    x_adv: Image,
+    purified: Image | None,
+    names: Sequence[str],
 ) -> Example:
     number = {key: float(np.asarray(record[key])) for key in _NUMBERS}
-    return Example(
+    judged, confidence = _class(names, int(number["adversarial_prediction"])), number["adversarial_confidence"]
+    example = Example(
         row=row.label,
         attack=cell.attack,
         norm=row.threat_model.norm,
@@ -89,15 +123,26 @@ def _example(
         x_adv=x_adv,
         clean_label=_class(names, int(number["clean_prediction"])),
         clean_confidence=number["clean_confidence"],
-        adversarial_label=_class(names, int(number["adversarial_prediction"])),
-        adversarial_confidence=number["adversarial_confidence"],
+        adversarial_label=judged,
+        adversarial_confidence=confidence,
         linf=number["linf"],
         l2=number["l2"],
+    )
+    if purified is None or purified.shape != x.shape:
+        return example
+    bare = int(number["bare_adversarial_prediction"])
+    return example._replace(
+        adversarial_label=f"bare model: {_class(names, bare)}" if bare >= 0 else "",
+        adversarial_confidence=float("nan"),
+        purified=purified,
+        purified_label=judged,
+        purified_confidence=confidence,
     )
 
 
 _NUMBERS = (
-    "clean_prediction", "clean_confidence", "adversarial_prediction", "adversarial_confidence", "linf", "l2"
+    "clean_prediction", "clean_confidence", "adversarial_prediction", "adversarial_confidence", "bare_adversarial_prediction",
+    "linf", "l2"
 )  # fmt: skip
 
 

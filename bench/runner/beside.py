@@ -21,6 +21,8 @@ class Beside(NamedTuple):
     """of :class:`bench.store.records.SampleRecord`, shape (N,) each"""
     seconds: float | None
     """that purifying all points took; ``None`` without a purifier"""
+    purified: Tensor | None = None
+    """what the purifiers made of the judged points in one draw, shape (N, C, H, W); ``None`` without a purifier"""
 
 
 def beside_the_bare(
@@ -58,4 +60,4 @@ def beside_the_bare(
         **{name: getattr(before, name) for name in ("psnr", "ssim", "lpips")},
         **{f"{name}_purified": getattr(after, name) for name in ("psnr", "ssim", "lpips")},
     }
-    return Beside({**columns, **{name: value.cpu() for name, value in quality.items()}}, seconds)
+    return Beside({**columns, **{name: value.cpu() for name, value in quality.items()}}, seconds, purified)

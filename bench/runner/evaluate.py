@@ -16,13 +16,14 @@ from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
-from bench.runner.beside import beside_the_bare
+from bench.runner.beside import Beside, beside_the_bare
 from bench.runner.carried import Carried, judged_again
 from bench.runner.certificates import certified, holds
 from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
 from bench.runner.worker import Worker
+from bench.store.gallery import IMAGES
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
@@ -54,11 +55,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardOutcome:
-    """What a shard gives: rows, cost, and the examples to keep."""
+    """What a shard gives: rows, cost, the examples to keep, and what a purifier made of those that a gallery may show."""
 
     records: list[SampleRecord]
     report: ShardReport
     examples: Examples | None
+    purified: Examples | None = None
 
 
 def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -> ShardOutcome:
@@ -117,7 +119,8 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
         records = sample_records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside.columns)
     cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
     cost = cost.model_copy(update={"purify_seconds": beside.seconds})
-    return ShardOutcome(records, cost, kept_examples(shard, ids, records, verdict))
+    examples = kept_examples(shard, ids, records, verdict)
+    return ShardOutcome(records, cost, examples, _pictures(shard, ids, records, beside))
 
 
 def _report(
@@ -332,3 +335,12 @@ def kept_examples(shard: Shard, ids: tuple[str, ...], records: list[SampleRecord
     rows = [row for row, record in enumerate(records) if shard.keep == "all" or record.success]
     images = verdict.x_adv[rows].cpu().numpy().astype(np.float32)
     return Examples(tuple(ids[row] for row in rows), images)
+
+
+def _pictures(shard: Shard, ids: tuple[str, ...], records: list[SampleRecord], beside: Beside) -> Examples | None:
+    """The purified successes among the samples of the gallery; ``None`` where it won't show them, or there is no purifier."""
+    shown = shard.keep != "none" if shard.cell.role == "suite" else shard.cell.role == "oblivious"
+    if beside.purified is None or not shown:
+        return None
+    rows = [row for row, member in enumerate(shard.members) if member < IMAGES and records[row].success]
+    return Examples(tuple(ids[row] for row in rows), beside.purified[rows].cpu().numpy().astype(np.float32))

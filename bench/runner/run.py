@@ -19,7 +19,7 @@ from bench.runner.provenance import command, environment, now
 from bench.runner.smaller_eps import SmallerEps
 from bench.runner.submitted import carried_over
 from bench.runner.worker import Worker
-from bench.store.gallery import write_clean
+from bench.store.gallery import IMAGES, write_clean
 from bench.store.parts import Examples
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import RunDirectory
@@ -27,7 +27,6 @@ from bench.suites.expand import prerequisite_of
 from bench.suites.loaded import LoadedSuite
 
 CONSENT_BYTES = 2_000_000_000
-GALLERY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,10 @@ class _Run:
             shard = replace(shard, examples=self.smaller_eps.successes(planned.smaller))
         self._loadable(planned)
         outcome = evaluate(self.worker, shard, self.progress.attacking)
-        self.directory.write_shard(shard.cell_id, shard.index, outcome.records, outcome.report, outcome.examples)
+        purified = None if self.plan.suite.run.save_adversarial == "none" else outcome.purified
+        self.directory.write_shard(
+            shard.cell_id, shard.index, outcome.records, outcome.report, outcome.examples, purified
+        )
         robust = sum(record.robust for record in outcome.records)
         self.progress.shard_done(len(outcome.records), robust)
 
@@ -285,7 +287,7 @@ class _Run:
         )
 
     def _write_gallery(self) -> None:
-        count = min(GALLERY, len(self.plan.dataset))
+        count = min(IMAGES, len(self.plan.dataset))
         write_clean(self.directory, self.plan.dataset.sample_ids[:count], self.plan.dataset.images[:count])
 
 

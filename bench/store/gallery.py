@@ -1,9 +1,10 @@
-"""Images for a gallery: the clean images of a few samples, kept with a run, and their adversarial examples."""
+"""Images for a gallery: the clean images of a few samples, kept with a run, their adversarial examples, and these purified."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,15 @@ import numpy.typing as npt
 
 from bench.errors import StoreError
 from bench.store.atomic import write_bytes
-from bench.store.parts import Examples
+from bench.store.parts import Examples, check_version
 from bench.store.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from bench.store.run_directory import RunDirectory
 
 FILE = "clean.safetensors"
+IMAGES = 64
+"""So many samples of a run, the first of its dataset, have their images kept for pictures."""
 
 
 def write_clean(
@@ -78,21 +81,39 @@ def read_some(run: RunDirectory, cell: str, sample_ids: Collection[str]) -> Exam
     Raises:
         StoreError: where a file is damaged.
     """
+    return _some(run.example_parts(cell), sample_ids, "delete it and its part under samples/ to compute it again")
+
+
+def read_purified(run: RunDirectory, cell: str, sample_ids: Collection[str]) -> Examples:
+    """What a purifier made of the adversarial examples of these samples, as far as it was kept.
+
+    Args:
+        run: the run.
+        cell: id of the cell.
+        sample_ids: which samples are wanted.
+
+    Raises:
+        StoreError: where a file is damaged.
+    """
+    return _some(run.purified_parts(cell), sample_ids, "delete it; only pictures are lost")
+
+
+def _some(paths: Sequence[Path], sample_ids: Collection[str], remedy: str) -> Examples:
     from safetensors import SafetensorError, safe_open
 
     ids: list[str] = []
     images: list[npt.NDArray[np.float32]] = []
-    for path in run.example_parts(cell):
+    for path in paths:
         try:
             with safe_open(path, framework="np") as file:
-                stored = json.loads((file.metadata() or {})["sample_ids"])
+                metadata = file.metadata() or {}
+                check_version(int(metadata["schema_version"]), path)
+                stored = json.loads(metadata["sample_ids"])
                 part = file.get_slice("x_adv")
                 for index, sample in enumerate(stored):
                     if sample in sample_ids:
                         ids.append(sample)
                         images.append(part[index : index + 1])
         except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
-            raise StoreError(
-                f"{path}: damaged ({error}); delete it and its part under samples/ to compute it again"
-            ) from error
+            raise StoreError(f"{path}: damaged ({error}); {remedy}") from error
     return Examples(tuple(ids), np.concatenate(images) if images else np.zeros((0, 0, 0, 0), np.float32))

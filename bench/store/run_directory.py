@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import StoreError
+from bench.errors import SchemaError, StoreError
 from bench.store import parts
 from bench.store.atomic import explained, write_text
 from bench.store.records import CellResult, RunRecord, SampleRecord
@@ -127,6 +127,10 @@ class RunDirectory:
         """The files that hold the adversarial examples of one cell, in the order of its shards."""
         return sorted(self._directory("adversarial", cell).glob("part-*.safetensors"))
 
+    def purified_parts(self, cell: str) -> list[Path]:
+        """The files that hold what a purifier made of some adversarial examples of one cell, for pictures."""
+        return sorted(self._directory("purified", cell).glob("part-*.safetensors"))
+
     def write_shard(
         self,
         cell: str,
@@ -134,6 +138,7 @@ class RunDirectory:
         records: Sequence[SampleRecord],
         report: parts.ShardReport,
         examples: parts.Examples | None,
+        purified: parts.Examples | None = None,
     ) -> None:
         """Adds the rows of one shard to its part file, replacing older rows of the same samples.
 
@@ -143,6 +148,7 @@ class RunDirectory:
             records: the new rows.
             report: what they cost.
             examples: the adversarial examples to keep, or ``None`` to keep none.
+            purified: what a purifier made of some of them, for pictures.
         """
         rows_path = self._directory("samples", cell) / f"part-{index:05d}.parquet"
         examples_path = self._directory("adversarial", cell) / f"part-{index:05d}.safetensors"
@@ -153,9 +159,24 @@ class RunDirectory:
             if old_records and examples_path.is_file():
                 examples = _merge(parts.read_examples(examples_path), examples, new)
             parts.write_examples(examples_path, examples)
+        if purified is not None:
+            self._write_purified(cell, index, purified, new if old_records else None)
         kept = [record for record in old_records if record.sample_id not in new]
         merged = sorted([*kept, *records], key=lambda record: record.position)
         parts.write_rows(rows_path, merged, [*reports, report])
+
+    def _write_purified(self, cell: str, index: int, purified: parts.Examples, new: set[str] | None) -> None:
+        """Adds to those of samples that aren't ``new``; ``None``: to nothing. A damaged older file only costs pictures."""
+        path = self._directory("purified", cell) / f"part-{index:05d}.safetensors"
+        if new is not None and path.is_file():
+            try:
+                purified = _merge(parts.read_examples(path), purified, new)
+            except SchemaError:
+                raise
+            except StoreError:
+                pass
+        if purified.sample_ids or path.is_file():
+            parts.write_examples(path, purified)
 
     def _directory(self, kind: str, cell: str) -> Path:
         """Where a cell's parts lie: an existing directory with its hash, whatever its readable prefix."""

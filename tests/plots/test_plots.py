@@ -285,6 +285,59 @@ def test_damaged_examples_cost_a_picture_only(tmp_path: Path) -> None:
     assert [(e.row, e.attack) for e in frames.examples(frame)[:2]] == [("b", "fgsm"), ("a", "pgd-20")]
 
 
+def test_purified_images_stand_beside_what_they_were_made_from(tmp_path: Path) -> None:
+    planned = [
+        Planned(model="a", broken=[0, 1], examples=range(9)),
+        Planned(model="a", defense="jpeg-q75", broken=[1, 2, 3], examples=range(9), purified=[1, 2], bare_prediction=0),
+    ]
+    run = build_run(tmp_path, planned, class_names=("cat", "dog"))
+    (frame,) = picked.pick(run, read_outcomes(run)).values()
+    with saving.style():
+        figure = gallery.draw(frame)
+    assert figure is not None
+    shown = frames.examples(frame)
+    assert [(one.row, one.purified is not None) for one in shown] == [
+        ("a", False), ("a + jpeg-q75", True), ("a", False), ("a + jpeg-q75", True), ("a + jpeg-q75", False),
+    ]  # fmt: skip
+    lines = np.reshape(np.array(figure.axes, dtype=object), (5, 5))
+    assert [axis.get_title() for axis in lines[1]] == [
+        "dog (90 %)", "Linf 0.031 (8.0/255)", "bare model: cat", "cat (70 %)", f"Linf {image(1).max() / 2:.2f}",
+    ]  # fmt: skip
+    assert [axis.get_title() for axis in lines[4][2:]] == ["cat (70 %)", "", ""]  # not kept: as without a purifier
+    assert [axis.axison for axis in lines[:, 4]] == [False, True, False, True, False]
+    assert {"purified", "purified - clean"} <= set(texts(figure))
+    assert np.asarray(lines[1, 3].images[0].get_array())[..., 0] == pytest.approx(image(1)[0] / 2)
+    assert np.asarray(lines[1, 4].images[0].get_array())[..., 0] == pytest.approx(0.5 - image(1)[0] / 2)
+    assert "the row's prediction stands above it" in figure.get_supxlabel()
+
+
+def test_a_row_that_only_the_oblivious_meet_shows_the_bare_models_examples(tmp_path: Path) -> None:
+    planned = [
+        Planned(role="prerequisite", search="strongest", broken=range(9), examples=range(20)),
+        Planned(role="oblivious", adversary="oblivious", search="strongest", defense="jpeg-q75", broken=[4], purified=[4],
+                bare_prediction=1),
+    ]  # fmt: skip
+    run = build_run(tmp_path, planned, class_names=("cat", "dog"))
+    (frame,) = picked.pick(run, read_outcomes(run)).values()
+    (shown,) = frames.examples(frame)
+    assert (shown.row, shown.adversarial_label, shown.purified_label) == (
+        "model-a + jpeg-q75",
+        "bare model: dog",
+        "dog",
+    )
+    np.testing.assert_array_equal(shown.x, image(4))
+    assert np.abs(shown.x_adv - shown.x).max() == pytest.approx(8 / 255)
+
+
+def test_damaged_purified_images_cost_two_pictures_only(tmp_path: Path) -> None:
+    run = build_run(tmp_path, [Planned(defense="jpeg-q75", broken=[1], examples=[1], purified=[1])])
+    for path in tmp_path.glob("purified/*/*.safetensors"):
+        path.write_bytes(b"broken")
+    (frame,) = picked.pick(run, read_outcomes(run)).values()
+    (shown,) = frames.examples(frame)
+    assert (shown.purified, shown.adversarial_label) == (None, "cat")
+
+
 # -- files ---------------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from bench.leaderboard import table
 from bench.plots import certified
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
+from bench.store.gallery import read_purified
 from bench.store.outcomes import read_outcomes
 from bench.store.records import CellResult
 from bench.store.run_directory import RunDirectory
@@ -167,6 +168,38 @@ def test_a_chain_is_one_row(suite: Write, tmp_path: Path) -> None:
     assert found["suite"].cost.purify_ms is not None
     assert found["suite"].cost.purify_ms > 0
     assert value(found["oblivious"], "label_restoration_rate") >= 0
+
+
+def test_purified_successes_are_kept_for_the_gallery(suite: Write, tmp_path: Path) -> None:
+    path = suite(defenses="none, {name: bit_depth, bits: 1}", attacks="fgsm", samples=12, eps="0.4")
+    summary = run(path, tmp_path, "run.gradient_free_queries=20")
+    directory = RunDirectory(summary.directory)
+    found = {(result.defense.name, result.role): result for result in summary.results}
+    kept = 0
+    for role in ("suite", "oblivious"):
+        frame = rows(summary, found["bit_depth", role])
+        broken = frame["sample_id"][frame["success"]]
+        ids, images = read_purified(directory, found["bit_depth", role].cell, set(frame["sample_id"]))
+        assert set(ids) == set(broken)
+        assert np.isin(images, (0, 1)).all()
+        kept += len(ids)
+    assert kept > 0
+    adaptive = found["bit_depth", "suite"].cell
+    points = dict(zip(*directory.read_examples(adaptive), strict=True))
+    for sample, image in zip(*read_purified(directory, adaptive, set(points)), strict=True):
+        np.testing.assert_array_equal(image, np.round(points[sample]))
+    others = (found["none", "suite"], found["bit_depth", "gradient_free"])
+    assert not any(directory.purified_parts(other.cell) for other in others)
+    assert any(name.startswith("gallery-") for name in (one.stem for one in bench.plots.write(directory)))
+
+    before = {one: one.stat().st_mtime_ns for one in summary.directory.glob("purified/*/*")}
+    run(path, tmp_path, "run.gradient_free_queries=20")
+    assert {one: one.stat().st_mtime_ns for one in summary.directory.glob("purified/*/*")} == before
+
+    fewer = run(
+        path, tmp_path / "none", "run.gradient_free_queries=0", "run.save_adversarial=none", "adversaries=[adaptive]"
+    )
+    assert not (fewer.directory / "purified").exists()
 
 
 def test_smoothing_is_certified_beside_its_attacks(suite: Write, tmp_path: Path) -> None:

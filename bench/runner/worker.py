@@ -21,7 +21,7 @@ from bench.models.base import Setting
 from bench.runner.batch_size import SMALL, find_batch_size
 from bench.runner.facts import defenses_of, surrogates_of
 from bench.runner.judge import Prediction, Scoring, exact_arithmetic, predict
-from bench.runner.probe import Probe
+from bench.runner.probe import REPEATABLE, Probe
 from bench.store.records import Flag
 from bench.suites.cells import Cell
 from bench.suites.places import Places
@@ -264,7 +264,23 @@ class Worker:
         if key not in self._clean:
             ids = tuple(self.dataset.sample_ids[index] for index in members)
             self._clean[key] = predict(target, x, y, self.batch_size, self.scoring(cell, ids))
+            if cell.defense.name != "none" and not target.stochastic:
+                self._same_again(cell, self._clean[key], predict(target, x, y, self.batch_size))
         return self._clean[key]
+
+    def _same_again(self, cell: Cell, first: Prediction, again: Prediction) -> None:
+        """A defense that is random on few images only shows it on many.
+
+        Raises:
+            BenchError: where two passes on the same images differ, though the defense doesn't declare that it is random.
+        """
+        scale = first.margin.abs().clamp_min(1.0)
+        apart = ((first.margin - again.margin).abs() > REPEATABLE * scale).sum()
+        if int(apart) and not self._probes[BARE].random:
+            raise BenchError(
+                f"the defense {cell.defense_id} is random, but doesn't declare it (stochastic): two passes on the same images "
+                f"differ on {int(apart)} of {len(first.margin)}"
+            )
 
     def clean_bare(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
         """The same of the bare model of a defended cell."""

@@ -349,6 +349,10 @@ DEFENSES = {{"mine": Mine}}
 
 DEFENSES = {
     "random": ("return x + 0.1 * torch.rand_like(x)", "doesn't declare it (stochastic)"),
+    "seldom random": (
+        "return x + 0.1 * (torch.rand(len(x), 1, 1, 1) < 0.4) * (len(x) > 2)",
+        "two passes on the same images differ on",
+    ),
     "shape": ("return x[..., 1:]", "a purifier keeps the shape"),
     "NaN": ("return x * float('nan')", "aren't finite"),
     "exit": ("sys.exit(0)", "SystemExit"),

@@ -21,6 +21,9 @@ CELLS = {
     "cifar10_l2": 24,
     "imagenet_linf": 20,
     "cifar10_smoke": 2,
+    "broken_defenses": 5,
+    "defenses_mnist": 8,
+    "defenses_cifar10": 24,
 }
 EPS = {
     "mnist_linf": ["Linf 0.3"],
@@ -30,7 +33,17 @@ EPS = {
     "imagenet_linf": ["Linf 4/255"],
     "cifar10_smoke": ["Linf 8/255"],
     "quickstart": ["Linf 0.1", "Linf 0.2", "Linf 0.3"],
+    "broken_defenses": ["Linf 0.2"],
+    "defenses_mnist": ["Linf 0.2"],
+    "defenses_cifar10": ["Linf 8/255", "L2 0.5"],
 }
+OTHER_ATTACKS = {
+    "cifar10_smoke": ["fgsm", "pgd"],
+    "broken_defenses": ["pgd", "cw", "apgd_targeted"],
+    "defenses_mnist": ["pgd", "cw"],
+    "defenses_cifar10": ["pgd", "cw", "apgd_targeted"],
+}
+"""Of the suites that have not the usual four."""
 
 pytestmark = pytest.mark.usefixtures("real_tables")
 
@@ -50,9 +63,9 @@ def test_every_suite_is_right_and_described(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_every_suite_but_the_smoke_has_the_four_attacks(path: Path) -> None:
+def test_every_suite_of_models_but_the_smoke_has_the_four_attacks(path: Path) -> None:
     attacks = [attack.name for attack in load_suite(path).suite.attacks]
-    assert attacks == (["fgsm", "pgd"] if path.stem == "cifar10_smoke" else ["fgsm", "pgd", "cw", "autoattack"])
+    assert attacks == OTHER_ATTACKS.get(path.stem, ["fgsm", "pgd", "cw", "autoattack"])
 
 
 @pytest.mark.parametrize("stem", ["cifar10_linf", "cifar10_l2", "imagenet_linf"])
@@ -66,3 +79,8 @@ def test_the_models_stand_in_the_leaderboard_with_the_numbers_that_the_comments_
         (line,) = [line for line in comments.splitlines() if line.strip().startswith(f"- robustbench:{model.name} ")]
         robust = float(published.get("external") or published["autoattack_acc"])
         assert abs(float(line.partition("# ")[2].partition(":")[0]) - robust) <= 0.051, line
+
+
+def test_smoothing_is_evaluated_under_l2_only() -> None:
+    cells = expand(load_suite(FOLDER / "defenses_cifar10.yaml").suite)
+    assert {cell.threat_model.norm for cell in cells if cell.defense.name == "smoothing"} == {"l2"}

@@ -45,7 +45,10 @@ def weak_adversary(suite: Suite, cell: Cell) -> list[Flag]:
         return []
     source = "Tramer et al. 2020, arXiv:2002.08347"
     if "adaptive" not in suite.adversaries:
-        text = "only an oblivious adversary: nobody who knows the defense has attacked it"
+        who = " and ".join(
+            f"{'an' if one == 'oblivious' else 'a'} {one}" for one in sorted(suite.adversaries, reverse=True)
+        )
+        text = f"only {who} adversary: nobody who knows the defense has attacked it"
         return [Flag(rule="no-adaptive-attack", severity="warning", message=text, source=source)]
     if suite.run.gradient_free_queries == 0:
         text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"

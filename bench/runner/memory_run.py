@@ -197,8 +197,9 @@ class _Evaluate:
                 status = "invalid" if name in self.invalid else "done"
                 rows.append({**self._words(name, cell.adversary), **_numbers(frame), "status": status})
         self.rules[WORST] = {rule: None for rules in self.rules.values() for rule in rules}
-        knows = any(cell.adversary == "adaptive" for cell in self.cells if cell.role != "prerequisite")
-        rows.append({**self._words(WORST, "adaptive" if knows else "oblivious"), **self._worst()})
+        present = {cell.adversary for cell in self.cells if cell.role != "prerequisite"}
+        knows = next((one for one in ("adaptive", "naive") if one in present), "oblivious")
+        rows.append({**self._words(WORST, knows), **self._worst()})
         samples = pd.concat(self.frames.values(), ignore_index=True) if self.frames else pd.DataFrame(columns=_SAMPLES)
         table = pd.DataFrame(rows, columns=_COLUMNS)
         return Evaluation(table, samples, self.errors, tuple(self.flags), self.images)

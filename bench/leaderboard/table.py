@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from bench.leaderboard import notes, published
 from bench.leaderboard.adversaries import broken_by
 from bench.leaderboard.rank import ranked
@@ -143,10 +141,7 @@ def _score(cells: tuple[CellOutcome, ...]) -> Score:
 
 
 def _share(outcomes: FloatArray) -> Estimate:
-    """Wilson's interval where every image is right or wrong, else a bootstrap over images."""
-    if not np.isin(outcomes, (0, 1)).all():
-        return estimates.mean(outcomes)
-    return estimates.proportion(outcomes > 0.5)
+    return estimates.share(outcomes)
 
 
 def _seconds(cells: tuple[CellOutcome, ...]) -> float:

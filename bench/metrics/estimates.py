@@ -32,6 +32,15 @@ def proportion(outcomes: npt.NDArray[np.bool_]) -> Estimate:
     return Estimate(value=count / n, low=interval.low, high=interval.high, n=n)
 
 
+def share(outcomes: npt.NDArray[np.float64]) -> Estimate:
+    """The mean of shares in [0, 1]: with Wilson's interval where every one is 0 or 1, else with a bootstrap's.
+
+    Args:
+        outcomes: shape (N,).
+    """
+    return proportion(outcomes > 0.5) if np.isin(outcomes, (0, 1)).all() else mean(outcomes)
+
+
 def mean(values: npt.NDArray[np.float64]) -> Estimate:
     """The mean with a percentile bootstrap interval (Efron 1979; 1,000 resamples from a fixed seed).
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats import wilson
-from bench.store.outcomes import BoolArray, CellOutcome, OutcomeStatus, RowOutcome, RunOutcome, unbroken
+from bench.metrics import estimates
+from bench.store.outcomes import CellOutcome, FloatArray, OutcomeStatus, RowOutcome, RunOutcome, least_correct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,13 +107,13 @@ def examples(frame: pd.DataFrame) -> list[Example]:
 
 def by_worst(rows: tuple[RowOutcome, ...]) -> list[RowOutcome]:
     """Complete rows by worst case, then the others, those of which nothing is known last."""
-    return sorted(rows, key=lambda row: (not row.complete, not row.known.any(), -int(row.worst.sum())))
+    return sorted(rows, key=lambda row: (not row.complete, not row.known.any(), -float(row.worst_correctness.sum())))
 
 
 class _Series(NamedTuple):
     series: str
     kind: str
-    outcomes: BoolArray
+    outcomes: FloatArray
     status: str
 
 
@@ -128,11 +128,11 @@ def _series(row: RowOutcome) -> list[_Series]:
         for cell in row.cells:
             if cell.role == role:
                 groups.setdefault((cell.attack if kind == "attack" else kind, kind), []).append(cell)
-    found = [_Series(CLEAN, CLEAN, row.clean_correct, "done" if row.known.all() else "missing")]
+    found = [_Series(CLEAN, CLEAN, row.clean_correctness, "done" if row.known.all() else "missing")]
     for (series, kind), cells in groups.items():
-        found.append(_Series(series, kind, unbroken(tuple(cells)), _status(cells)))
+        found.append(_Series(series, kind, least_correct(tuple(cells)), _status(cells)))
     status = "done" if row.complete else ("bound" if row.known.any() else _status(list(row.cells)))
-    return [*found, _Series(WORST, WORST, row.worst, status)]
+    return [*found, _Series(WORST, WORST, row.worst_correctness, status)]
 
 
 def _status(cells: list[CellOutcome]) -> OutcomeStatus:
@@ -146,5 +146,6 @@ def _numbers(series: _Series) -> tuple[float, float, float]:
     value = 100 * float(series.outcomes.mean())
     if series.status == "bound":
         return value, np.nan, np.nan
-    interval = wilson(int(series.outcomes.sum()), len(series.outcomes))
-    return value, 100 * interval.low, 100 * interval.high
+    found = estimates.share(series.outcomes)
+    low, high = (value if end is None else 100 * end for end in (found.low, found.high))
+    return value, low, high

@@ -17,13 +17,14 @@ from bench.attacks.draws import global_seed
 from bench.datasets.base import Dataset
 from bench.datasets.held_out import disjoint
 from bench.errors import ModelError, UnknownNameError
+from bench.metrics import estimates
 from bench.models.wrapper import CountedModel
 from bench.runner.cell_flags import cell_flags, weak_adversary
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
 from bench.runner.worker import Worker
-from bench.stats import wilson
+from bench.store.outcomes import least
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
@@ -32,6 +33,7 @@ from bench.suites.places import Places
 from bench.suites.spec import Suite
 
 WORST = "worst case"
+CERTIFICATE = " (certificate, a lower bound)"
 _COLUMNS = [
     "attack",
     "adversary",
@@ -241,10 +243,13 @@ class _Evaluate:
         """Per sample, the worst over everything that ran: a bound without an interval where something is missing."""
         if not self.frames:
             return {"status": "incomplete"}
-        frames = list(self.frames.values())
+        frames = [frame for name, frame in self.frames.items() if not name.endswith(CERTIFICATE)]
+        shares = [frame["correctness"].to_numpy() for frame in frames]
+        halves = [frame[["even_correctness", "odd_correctness"]].to_numpy().T for frame in frames]
         worst = frames[0].assign(
             robust=np.logical_and.reduce([frame["robust"].to_numpy() for frame in frames]),
             success=np.logical_or.reduce([frame["success"].to_numpy() for frame in frames]),
+            correctness=least(shares, halves, frames[0]["clean_correctness"].to_numpy()),
         )
         if self.errors or self.invalid:
             return {**_numbers(worst), "low": None, "high": None, "status": "incomplete"}
@@ -257,18 +262,18 @@ def _name(cell: Cell) -> str:
         "naive": " (naive)",
         "prerequisite": " (bare model)",
         "gradient_free": " (gradient-free)",
+        "certificate": CERTIFICATE,
     }
     return cell.attack_id + roles.get(cell.role, "")
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, Any]:
-    n, robust = len(frame), int(frame["robust"].sum())
     correct, success = int(frame["clean_correct"].sum()), int(frame["success"].sum())
-    interval = wilson(robust, n)
+    robust = estimates.share(frame["correctness"].to_numpy())
     return {
-        "clean_accuracy": correct / n,
-        "robust_accuracy": robust / n,
-        "low": interval.low,
-        "high": interval.high,
+        "clean_accuracy": float(frame["clean_correctness"].mean()),
+        "robust_accuracy": robust.value,
+        "low": robust.low,
+        "high": robust.high,
         "attack_success_rate": success / correct if correct else float("nan"),
     }

@@ -8,6 +8,7 @@ worst case here is an upper bound, and :attr:`RowOutcome.complete` says whether 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -178,12 +179,24 @@ def least_correct(cells: tuple[CellOutcome, ...]) -> FloatArray:
     Which cell is the worst of a sample is chosen by one half of the scoring draws, and its share is that of the other half:
     the least of several noisy shares would lie below what any of the cells reaches.
     """
-    if len(cells) == 1:
-        return cells[0].correctness
-    even, odd = (np.stack([cell.halves[half] for cell in cells]) for half in (0, 1))
+    clean = np.minimum.reduce([np.where(cell.known, cell.clean_correctness, 1.0) for cell in cells])
+    return least([cell.correctness for cell in cells], [cell.halves for cell in cells], clean)
+
+
+def least(shares: Sequence[FloatArray], halves: Sequence[FloatArray], clean: FloatArray) -> FloatArray:
+    """The same from the columns of records, shape (N,).
+
+    Args:
+        shares: ``correctness`` of each cell, shape (N,).
+        halves: ``even_correctness`` and ``odd_correctness`` of each cell, shape (2, N).
+        clean: ``clean_correctness``, shape (N,), which no attack can raise.
+    """
+    if len(shares) == 1:
+        return shares[0]
+    even, odd = (np.stack([both[half] for both in halves]) for half in (0, 1))
     columns = np.arange(even.shape[1])
-    shares: FloatArray = (odd[even.argmin(0), columns] + even[odd.argmin(0), columns]) / 2
-    return np.minimum(shares, np.minimum.reduce([np.where(c.known, c.clean_correctness, 1.0) for c in cells]))
+    chosen: FloatArray = (odd[even.argmin(0), columns] + even[odd.argmin(0), columns]) / 2
+    return np.minimum(chosen, clean)
 
 
 def read_outcomes(run: RunDirectory) -> RunOutcome:

@@ -311,6 +311,10 @@ def test_in_python_it_is_the_same(suite: Write, tmp_path: Path) -> None:
     assert shown["fgsm"] == pytest.approx(value(found["suite"]))
     assert shown["fgsm (oblivious)"] == pytest.approx(value(found["oblivious"]))
     calibration = load(DatasetSpec(name="mnist", split="train", samples=100), places).batch(range(100))
+    noisy = bench.evaluate(model, x, y, "linf:0.2", ["fgsm", "bim"], defense={"name": "random_noise", "std": 0.3})
+    table_ = noisy.table.set_index("attack")["robust_accuracy"]
+    assert (table_ * 1000 % 50 > 1e-6).any()  # means over draws, not counts of 20 images
+    assert table_["worst case"] <= min(table_["fgsm"], table_["bim"]) + 0.05
     guarded = bench.evaluate(
         model, x, y, "linf:0.2", ["fgsm"], defense="feature_squeezing", calibration=tuple(calibration)
     )

@@ -29,7 +29,7 @@ dataset: {name: mnist, samples: 20}
 threat_models: [{norm: linf, eps: 0.2}]
 models: [zoo:mnist_standard]
 attacks: [{name: pgd, steps: 20}]
-defenses: [none, gradient_killer, logit_temperature, {name: bit_depth, bits: 3}]
+defenses: [none, gradient_killer, logit_temperature, {name: bit_depth, bits: 3}, denoising_autoencoder]
 adversaries: [naive, adaptive]
 run: {save_adversarial: none, gradient_free_queries: 20}
 """
@@ -50,6 +50,16 @@ def test_what_withstands_the_naive_falls_to_whoever_knows_it(table: Table, defen
     assert row.naive.robust.value == row.clean.value >= 0.9
     assert row.worst.value <= 0.1
     assert row.complete
+
+
+def test_a_note_says_which_defense_helps(table: Table) -> None:
+    helped = {
+        row.defense
+        for row in table.rows
+        for note in table.notes
+        if note.number in row.notes and "more images stay right than without the defense" in note.text
+    }
+    assert {name.partition("-")[0] for name in helped} == {"denoising_autoencoder"}
 
 
 def test_the_worst_case_says_that_nobody_knew_the_defense() -> None:

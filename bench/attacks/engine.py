@@ -18,7 +18,7 @@ from torch import Tensor
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen
 from bench.attacks.checked import keys_of, margins, sound
-from bench.attacks.losses import answers, margin
+from bench.attacks.losses import answers, margin, pursued
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
@@ -182,8 +182,10 @@ class _Search:
         seen = []
         for draw in range(self.eot):
             with torch.set_grad_enabled(gradients):
-                logits = answers(self._logits(x, self._keys(batch, draw)), batch.y, self.model.num_classes)
-                losses = self.attack.losses(logits, batch)
+                raw, classes = self._logits(x, self._keys(batch, draw)), self.model.num_classes
+                logits = answers(raw, batch.y, classes)
+                wanted = logits if self.attack.minimum_norm else pursued(raw, batch.y, classes)
+                losses = self.attack.losses(wanted, batch)
             last = len(losses) - 1
             found = (
                 tuple(

@@ -89,7 +89,7 @@ def answers(logits: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """The logits that count for an attacker: being rejected is as bad as being classified right.
 
     The column of a detector is folded into the label's, so that a sample is misclassified exactly where another class
-    beats both: every loss then attacks classifier and detector jointly (Carlini & Wagner 2017, arXiv:1705.07263).
+    beats both (Carlini & Wagner 2017, arXiv:1705.07263).
 
     Args:
         logits: shape (N, K), or (N, K + 1) where the last column is the rejection.
@@ -104,6 +104,34 @@ def answers(logits: Tensor, y: Tensor, num_classes: int) -> Tensor:
     classes, rejection = logits[:, :num_classes], logits[:, num_classes:].amax(1, keepdim=True)
     label = torch.maximum(classes.gather(1, y[:, None]), rejection)
     return classes.scatter(1, y[:, None], label)
+
+
+def pursued(logits: Tensor, y: Tensor, num_classes: int) -> Tensor:
+    """The logits that a loss is taken of, so that it attacks classifier and detector one after the other.
+
+    As long as the label wins, they are the classifier's: whoever minds the detector first turns back before the boundary,
+    where most detectors reject most. Once another class wins, the label's place is taken by the rejection, moved down so
+    that no such point has a lower loss than one on the boundary, and cut off where a loss would saturate (selective
+    attack: Bryniarski et al. 2021, Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient
+    Descent, arXiv:2106.15023).
+
+    Args:
+        logits: shape (N, K), or (N, K + 1) where the last column is the rejection.
+        y: labels, shape (N,).
+        num_classes: K.
+
+    Returns:
+        Shape (N, K).
+    """
+    if logits.shape[1] == num_classes:
+        return logits
+    classes = logits[:, :num_classes]
+    top, label = classes.amax(1, keepdim=True), classes.gather(1, y[:, None])
+    above = logits[:, num_classes:].amax(1, keepdim=True) - top
+    most = classes.detach().std(1, keepdim=True)
+    rejection = top.detach() - most + above - (above - most).detach().clamp_min(0)
+    fooled = margin(classes.detach(), y)[:, None] > 0
+    return classes.scatter(1, y[:, None], torch.where(fooled, rejection, label))
 
 
 _TINY = 1e-12

@@ -83,12 +83,10 @@ def _of_cell(cell: CellOutcome) -> list[_Remark]:
 
 def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) -> list[_Remark]:
     own = {cell.attack for cell in row.of("suite")}
-    if not own and row.of("oblivious"):
-        return [
-            _Remark(
-                "only the oblivious adversary attacked it: an attacker who knows the defense does better", "warning"
-            )
-        ]
+    who = [role for role in ("oblivious", "naive") if row.of(role)]
+    if not own and who:
+        text = f"only the {' and the '.join(who)} adversary attacked it: an attacker who knows the defense does better"
+        return [_Remark(text, "warning")]
     remarks = []
     lacking = [attack for attack in attacks if attack not in own]
     if lacking:
@@ -169,7 +167,7 @@ def _hides_the_gradient(row: RowOutcome) -> _Remark | None:
 def _what(row: RowOutcome) -> str:
     """What such a gap says of a defense."""
     results = [cell.result for cell in row.cells if cell.result is not None and cell.result.defense.name != "none"]
-    if results and declared(results[0].defense).plain:
+    if results and declared(results[0].defense).differentiable:
         return " whoever knows the defense finds other examples"
     return " the defense hides the gradient, it does not remove the examples"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench import attacks
 from bench.attacks.base import AttackContext
-from bench.attacks.losses import answers, margin
+from bench.attacks.losses import answers, margin, pursued
 from bench.models.noise import Noise
 from bench.models.wrapper import CountedModel
 from bench.suites.spec import AttackSpec
@@ -77,6 +77,30 @@ def test_a_rejection_is_folded_into_the_label() -> None:
     assert folded.tolist() == [[5.0, 3.0, 2.0], [1.0, 3.0, 2.0], [4.0, 3.0, 2.0]]
     assert (margin(folded, y) > 0).tolist() == [False, True, False]
     assert torch.equal(answers(logits[:, :3], y, 3), logits[:, :3])
+
+
+def test_the_classifier_is_pursued_first_and_then_the_detector() -> None:
+    y = torch.tensor([0, 0, 0, 0])
+    logits = torch.tensor(
+        [
+            [4.0, 3.0, 1.0, 90.0],  # still right: the rejection doesn't matter yet
+            [1.0, 3.0, 2.0, 90.0],  # wrong and rejected by far: cut off, no lower than on the boundary
+            [1.0, 3.0, 2.0, 3.2],  # wrong and rejected by a little
+            [1.0, 3.0, 2.0, 2.0],  # wrong and accepted
+        ],
+        requires_grad=True,
+    )
+    found = pursued(logits, y, 3)
+    most = logits[:, :3].detach().std(1)
+    assert found[0].tolist() == [4.0, 3.0, 1.0]
+    assert found[1].tolist() == pytest.approx([3.0, 3.0, 2.0])
+    assert found[2].tolist() == pytest.approx([3.2 - float(most[2]), 3.0, 2.0])
+    assert found[3].tolist() == pytest.approx([2.0 - float(most[3]), 3.0, 2.0])
+    (gradient,) = torch.autograd.grad(found[:, 0].sum(), logits)
+    # Through the detector's distance above the best class, cut off or not.
+    assert gradient[:, 3].tolist() == [0, 1, 1, 1]
+    assert gradient[:, 0].tolist() == [1, 0, 0, 0]
+    assert torch.equal(pursued(logits[:, :3], y, 3), logits[:, :3])
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd", "square", "cascade"])

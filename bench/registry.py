@@ -52,6 +52,10 @@ class Entry:
     digest: str = ""
 
 
+_FACTS = ("kind", "differentiable", "stochastic", "rejects", "calibrated", "num_classes", "minimum_norm")
+"""What the table says of a third party's thing, by its attributes."""
+
+
 class Registry(Generic[T]):
     """The known names of one kind, and what stands behind them.
 
@@ -122,11 +126,7 @@ class Registry(Generic[T]):
         if params is not None and not (inspect.isclass(params) and issubclass(params, BaseModel)):
             raise PluginError(f"{origin}: Params of {target} must be a pydantic model, got {params!r}")
         summary = (inspect.getdoc(thing) or "").strip().split("\n")[0]
-        facts = {
-            key: getattr(thing, key)
-            for key in ("kind", "differentiable", "stochastic", "rejects", "num_classes", "minimum_norm")
-            if hasattr(thing, key)
-        }
+        facts = {key: getattr(thing, key) for key in _FACTS if hasattr(thing, key)}
         norms = tuple(getattr(thing, "norms", ()))
         return Entry(target, summary, params, norms, str(getattr(thing, "paper", "")), facts, origin, digest)
 

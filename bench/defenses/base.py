@@ -8,7 +8,7 @@ is a model again (:mod:`bench.defenses.defended`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -53,6 +53,8 @@ class Defense(ABC):
 
 class Purifier(Defense):
     """A defense that changes the image before the model sees it."""
+
+    kind: ClassVar[str] = "purifier"
 
     @abstractmethod
     def purify(self, x: Tensor) -> Tensor:
@@ -109,6 +111,7 @@ class Rewiring(Defense):
         models: these, once they are bound. The defended model holds them as its own, so that what changes them is noticed.
     """
 
+    kind: ClassVar[str] = "rewiring"
     attacked_by_surrogate: ClassVar[bool] = False
     needs_models: ClassVar[bool] = False
     models: tuple[nn.Module, ...] = ()
@@ -178,6 +181,8 @@ class Detector(Defense):
             the threshold. An instance may say it for its parameters.
     """
 
+    kind: ClassVar[str] = "detector"
+    calibrated: ClassVar[bool] = True
     rejects: ClassVar[bool] = True
     needs_features: ClassVar[bool] = False
     needs_fit: bool = False
@@ -190,6 +195,12 @@ class Detector(Defense):
             y: their labels, shape (N,).
         """
         return
+
+    @property
+    def fpr(self) -> float:
+        """The false-positive rate that the threshold is calibrated at: the parameter of that name, or 5 %."""
+        params = self.params
+        return float(params.get("fpr", 0.05) if isinstance(params, Mapping) else getattr(params, "fpr", 0.05))
 
     @abstractmethod
     def score(self, sight: Sight) -> Tensor:

@@ -194,7 +194,7 @@ class DefendedModel(nn.Module):
             if isinstance(stage, Detector):
                 inside = self._before(place, x, batch_size)
                 self.thresholds[place] = calibrate(
-                    stage, self._sights(place), inside, y, fpr=stage.params.fpr, batch_size=batch_size
+                    stage, self._sights(place), inside, y, fpr=stage.fpr, batch_size=batch_size
                 )
 
     def _before(self, place: int, x: Tensor, batch_size: int) -> Tensor:

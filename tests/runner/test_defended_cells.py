@@ -278,6 +278,35 @@ DEFENSES = {"halftone": Halftone}
 """
 
 
+DETECTOR = """
+from bench.defenses.base import Detector
+
+
+class Grey(Detector):
+    '''Rejects images with many grey pixels.'''
+
+    differentiable = True
+
+    def score(self, sight):
+        return (sight.x * (1 - sight.x)).flatten(1).mean(1)
+
+
+DEFENSES = {"grey": Grey}
+"""
+
+
+def test_a_plugins_detector_is_calibrated_and_attacked_jointly(suite: Write, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DETECTOR)
+    attack = "{name: pgd, steps: 20}"
+    path = suite(defenses="{name: grey, fpr: 0.1}", attacks=attack, samples=20, more=f"plugins: [mine.py]\n{KNOWING}")
+    settings = RunSettings(results=tmp_path, device="cpu", places=Places(allow_plugins=True))
+    summary = run_suite(load_suite(path, overrides=["run.gradient_free_queries=0"]), settings)
+    found = {result.role: result for result in summary.results}
+    assert set(found) == {"prerequisite", "suite", "naive", "oblivious"}
+    assert value(found["naive"], "detection_rate") > 0.5
+    assert value(found["suite"]) < value(found["naive"])
+
+
 def test_a_plugin_gets_the_adaptive_adversary_too(suite: Write, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
     more = f"plugins: [mine.py]\n{KNOWING}"

@@ -118,7 +118,7 @@ def _note(changes: Sequence[Change], one_model: bool) -> str:
     images = changes[0].images
     model = f"bare {changes[0].model}" if one_model else "same model without defense"
     return (
-        f"against the {model}, image by image; robust accuracies are upper bounds;\n"
+        f"against the {model}, image by image;\nrobust accuracies are upper bounds; "
         f"whiskers: 95 % interval over {images:,} image{'' if images == 1 else 's'}"
     )
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from bench.defenses.parameters import DefenseParams
 from bench.suites.short_forms import parse_eps
 
+_SHAPE = {
+    "anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {"type": "string", "pattern": "^[0-9./ ]+$"}]
+}
 _Radius = Annotated[float, BeforeValidator(lambda value: float(parse_eps(value)))]
+
+
+def _as_radius(schema: dict[str, Any]) -> None:  # Any: JSON values
+    """A fraction is text in YAML."""
+    for key in ("type", "exclusiveMinimum", "maximum"):
+        schema.pop(key, None)
+    schema.update(_SHAPE)
 
 
 class DetectorParams(DefenseParams):
@@ -70,6 +80,10 @@ class AuxiliaryHeadParams(DetectorParams):
     lr: float = Field(0.01, gt=0, description="Adam's learning rate")
     seed: int = Field(0, ge=0, description="of the first weights")
     eps: _Radius = Field(
-        8 / 255, gt=0, le=1, description="Linf radius of the examples that it learns from, such as 8/255"
+        8 / 255,
+        gt=0,
+        le=1,
+        description="Linf radius of the examples that it learns from, such as 8/255",
+        json_schema_extra=_as_radius,
     )
     steps: int = Field(5, ge=1, description="steps of the attack that makes them; 1 is FGSM")

@@ -107,6 +107,8 @@ class L1APGD(Attack):
             total.iterations += found.iterations
             total.forwards += found.forwards
             total.backwards += found.backwards
+            if total.eot_agreement is None:
+                total.eot_agreement = found.eot_agreement
             if found.zero_gradient is not None:
                 still &= found.zero_gradient
         total.zero_gradient = still
@@ -261,6 +263,9 @@ class _Outcome:
         result.iterations[rows] += found.iterations
         result.forwards[rows] += found.forwards + 1
         result.backwards[rows] += found.backwards
+        if found.eot_agreement is not None and result.eot_agreement is None:
+            result.eot_agreement = torch.full((len(result.iterations),), torch.nan)
+            result.eot_agreement[rows] = found.eot_agreement
         if result.zero_gradient is not None and found.zero_gradient is not None:
             result.zero_gradient[rows] &= found.zero_gradient
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.checked import logits_of
-from bench.attacks.losses import margin
+from bench.attacks.checked import margins
 from bench.attacks.search_attack import SearchAttack
 
 
@@ -29,13 +28,17 @@ def search_again(
     chosen = samples.take(rows)
     found = attack.run(model, chosen, context.exact())
     before = result.x_adv[rows]
-    logits = (logits_of(model.real, x_adv, chosen.y, context.batch_size) for x_adv in (before, found.x_adv))
-    was, now = (margin(values, chosen.y) > 0 for values in logits)
+    # Of a stochastic model the shares of draws: one draw would put a worse point in the place of a better one.
+    was, now = (
+        (margins(model, x_adv, chosen, context, batch_size=context.batch_size) > 0).float().mean(0)
+        for x_adv in (before, found.x_adv)
+    )
     distance = context.threat_model.distance
-    better = now & (~was | (distance(found.x_adv, chosen.x) < distance(before, chosen.x)))
+    nearer = distance(found.x_adv, chosen.x) < distance(before, chosen.x)
+    better = (now > was) | ((now == was) & (now > 0) & nearer)
     result.x_adv[rows[better]] = found.x_adv[better]
     cpu = rows.cpu()
     result.iterations[cpu] += found.iterations
-    result.forwards[cpu] += found.forwards + 2
+    result.forwards[cpu] += found.forwards + 2 * model.verifying_draws
     result.backwards[cpu] += found.backwards
     return result

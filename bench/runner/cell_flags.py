@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.store.parts import ShardReport
 from bench.store.records import Flag
 from bench.suites.cells import Cell
+from bench.suites.declared import declared
 from bench.suites.spec import Suite
 
 if TYPE_CHECKING:
@@ -77,17 +78,27 @@ def _zero_gradients(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
 
 
 def _draws(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
-    """Whether the gradients of a stochastic defense have converged over its draws."""
+    """Whether the gradients of a stochastic defense have converged over its draws, where they were averaged at all."""
+    source = "Athalye et al. 2018, arXiv:1707.07397"
     known = [(report.eot_agreement, report.samples) for report in reports if report.eot_agreement is not None]
+    if not known and cell.adversary == "adaptive" and declared(cell.defense).stochastic and _took_gradients(reports):
+        text = (
+            "every gradient is that of a single draw (a library's attack, one of a plugin, or eot_iter: 1): no EOT, so the "
+            "attack doesn't know the defense"
+        )
+        return [Flag(rule="no-eot", severity="warning", message=text, source=source)]
     if not known:
         return []
     agreement = sum(value * count for value, count in known) / sum(count for _, count in known)
     text = f"EOT over {cell.defense.eot_iter} draws: the gradients of its two halves agree to {agreement:.2f} (cosine)"
-    source = "Athalye et al. 2018, arXiv:1707.07397"
     if agreement < CONVERGED:
         text += ": far from converged, more draws (eot_iter) may well find more"
         return [Flag(rule="eot-convergence", severity="warning", message=text, source=source)]
     return [Flag(rule="eot-convergence", severity="info", message=text, source=source)]
+
+
+def _took_gradients(reports: Sequence[ShardReport]) -> bool:
+    return any(report.backwards for report in reports)
 
 
 def _not_found(cell: Cell, rows: pd.DataFrame) -> list[Flag]:

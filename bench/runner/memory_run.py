@@ -241,9 +241,9 @@ class _Evaluate:
 
     def _worst(self) -> dict[str, Any]:
         """Per sample, the worst over everything that ran: a bound without an interval where something is missing."""
-        if not self.frames:
-            return {"status": "incomplete"}
         frames = [frame for name, frame in self.frames.items() if not name.endswith(CERTIFICATE)]
+        if not frames:
+            return {"status": "incomplete"}
         shares = [frame["correctness"].to_numpy() for frame in frames]
         halves = [frame[["even_correctness", "odd_correctness"]].to_numpy().T for frame in frames]
         worst = frames[0].assign(

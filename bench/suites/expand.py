@@ -116,7 +116,8 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
     for one in reused:
         for seed in suite.run.seeds:
             yield _cell(suite, one, seed, "oblivious", search="strongest")
-    if certifies(row[0].defense, row[0].threat_model.norm):
+    attacked = bool(adaptive or reused) or any(one.adversary == "naive" for one in row)
+    if attacked and certifies(row[0].defense, row[0].threat_model.norm):
         certificate = row[0]._replace(attack=AttackSpec(id="certified", name="certificate"), adversary="adaptive")
         yield _cell(suite, certificate, suite.run.seeds[0], "certificate", search="first_success")
     free = _gradient_free(suite, adaptive)

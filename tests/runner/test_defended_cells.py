@@ -255,6 +255,26 @@ def test_a_library_attacks_a_stochastic_defense(suite: Write, tmp_path: Path) ->
     path = suite(defenses=RANDOM, attacks="{name: pgd, steps: 5, backend: foolbox}", samples=8)
     summary = run(path, tmp_path, "run.gradient_free_queries=0", "run.scoring_draws=5")
     assert {result.status for result in summary.results} == {"done"}
+    (adaptive,) = [result for result in summary.results if result.role == "suite"]
+    assert "no-eot" in {flag.rule for flag in adaptive.flags}
+
+
+@pytest.mark.parametrize(("draws", "rule"), [(1, "no-eot"), (4, "eot-convergence")])
+@pytest.mark.parametrize("attack", ["{name: pgd, steps: 3}", "{name: autoattack, version: custom, attacks: [apgd-ce]}"])
+def test_a_single_draw_is_no_eot(suite: Write, tmp_path: Path, draws: int, rule: str, attack: str) -> None:
+    path = suite(defenses=RANDOM, attacks=attack, samples=6)
+    summary = run(path, tmp_path, "run.gradient_free_queries=10", "run.scoring_draws=4", f"run.eot_iter={draws}")
+    found = {result.role: {flag.rule for flag in result.flags} for result in summary.results}
+    assert {"no-eot", "eot-convergence"} & found["suite"] == {rule}
+    assert not {"no-eot", "eot-convergence"} & (found["gradient_free"] | found["oblivious"])
+
+
+def test_a_certificate_alone_makes_no_row(suite: Write) -> None:
+    from bench.suites.expand import expand
+
+    path = suite(defenses="none, smoothing", attacks="square", more="adversaries: [oblivious]")
+    cells = expand(load_suite(path, overrides=["threat_models=['l2:0.5']"]).suite)
+    assert [cell.role for cell in cells] == ["suite"]
 
 
 PLUGIN = """

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from bench.registry import ALL
 from bench.suites.spec import (
     AttackSpec,
+    AuditOptions,
     Combination,
     DatasetSpec,
     DefenseSpec,
@@ -40,6 +41,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "an item of defenses": DefenseSpec,
     "an item of include and exclude": Combination,
     "run": RunOptions,
+    "audit": AuditOptions,
 }
 RECIPE_SECTIONS: dict[str, type[BaseModel]] = {
     "the recipe": Recipe,

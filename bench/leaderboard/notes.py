@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from bench.leaderboard.published import Published, other_radius
 from bench.leaderboard.records import Note
 from bench.stats import paired, paired_difference
+from bench.store.audit import Finding
 from bench.store.outcomes import CellOutcome, RowOutcome, least_correct, unbroken
+from bench.store.published import Published, other_radius
+from bench.store.records import Flag
 from bench.suites.declared import declared
 
 Severity = Literal["info", "warning", "invalid", "failed"]
@@ -49,7 +51,12 @@ def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None
             for remark in _of_cell(cell):
                 said.setdefault(remark, {}).setdefault(row.label, []).append(_name(cell))
         bare = next((one for one in rows if one.bare and one.model == row.model), None)
-        about = (*_of_row(row, attacks, bare), *_submitted(row), *_of_published(row, published[row.label]))
+        about = (
+            *_audited(row),
+            *_of_row(row, attacks, bare),
+            *_submitted(row),
+            *_of_published(row, published[row.label]),
+        )
         for remark in about:
             said.setdefault(remark, {}).setdefault(row.label, [])
         if unplaced:
@@ -76,9 +83,14 @@ def _of_cell(cell: CellOutcome) -> list[_Remark]:
     remarks = []
     if cell.status != "done":
         remarks.append(_Remark(_one_line(_WORDS[cell.status] + cell.reason), "failed"))
-    for flag in () if cell.result is None else cell.result.flags:
-        remarks.append(_Remark(_one_line(flag.message), flag.severity, _one_line(flag.source)))
-    return remarks
+    marks: tuple[Flag | Finding, ...] = (*(() if cell.result is None else cell.result.flags), *cell.findings)
+    for mark in marks:
+        remarks.append(_Remark(_one_line(mark.message), mark.severity, _one_line(mark.source)))
+    return list(dict.fromkeys(remarks))
+
+
+def _audited(row: RowOutcome) -> list[_Remark]:
+    return [_Remark(_one_line(one.message), one.severity, _one_line(one.source)) for one in row.findings]
 
 
 def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) -> list[_Remark]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.leaderboard import notes, published
+from bench.leaderboard import notes
 from bench.leaderboard.adversaries import broken_by
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
 from bench.leaderboard.restored import restored
 from bench.metrics import estimates
+from bench.store import published
 from bench.store.outcomes import (
     CellOutcome,
     FloatArray,

@@ -15,9 +15,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from bench.digests import file_digest
+from bench.store.audit import AuditRecord, Finding
 from bench.store.joined import Joined
-from bench.store.records import CellResult, RunRecord
-from bench.store.run_directory import RunDirectory
+from bench.store.records import CellResult, Flag, RunRecord
+from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell, Role
 from bench.suites.spec import AttackSpec, DefenseSpec, ThreatModelSpec
 
@@ -48,6 +50,7 @@ class CellOutcome:
         certified_radius: within which the right class is certified, shape (N,); NaN in cells that certify nothing.
         minimal_distance: as in the records, shape (N,); NaN where there is no row.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
+        findings: what the audit found of this cell.
     """
 
     id: str
@@ -66,12 +69,14 @@ class CellOutcome:
     certified_radius: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
+    findings: tuple[Finding, ...] = ()
 
     @property
     def valid(self) -> bool:
         """Whether the cell is done and nothing marks it as invalid."""
         flags = () if self.result is None else self.result.flags
-        return self.status == "done" and all(flag.severity != "invalid" for flag in flags)
+        marks: tuple[Flag | Finding, ...] = (*flags, *self.findings)
+        return self.status == "done" and all(mark.severity != "invalid" for mark in marks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +89,9 @@ class RowOutcome:
         bare: whether there is no defense.
         threat_model: norm and radius.
         cells: its cells in the suite's order; the prerequisites of defended rows count for the bare one.
-        complete: whether every cell is done and valid, so that the row may be ranked.
+        complete: whether every cell is done and valid and the audit calls nothing of the row invalid, so that it may be
+            ranked.
+        findings: what the audit found of the row as a whole, of its table or of the run.
     """
 
     model: str
@@ -93,6 +100,7 @@ class RowOutcome:
     threat_model: ThreatModelSpec
     cells: tuple[CellOutcome, ...]
     complete: bool
+    findings: tuple[Finding, ...] = ()
 
     @property
     def label(self) -> str:
@@ -150,12 +158,16 @@ class RunOutcome:
         samples: N, the number of samples that the suite asks for now.
         rows: by threat model, model and defense, in the suite's order.
         unplaced: ids of unfinished cells whose row can't be told; where there are any, no row is complete.
+        audited: ``audit.json``; ``None`` where the run wasn't audited.
+        outdated: how many cells have changed since, or weren't there yet.
     """
 
     record: RunRecord
     samples: int
     rows: tuple[RowOutcome, ...]
     unplaced: tuple[str, ...]
+    audited: AuditRecord | None = None
+    outdated: int = 0
 
     @property
     def threat_models(self) -> tuple[ThreatModelSpec, ...]:
@@ -199,14 +211,19 @@ def least(shares: Sequence[FloatArray], halves: Sequence[FloatArray], clean: Flo
     return np.minimum(chosen, clean)
 
 
-def read_outcomes(run: RunDirectory) -> RunOutcome:
+def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
     """Reads and joins all rows of a run.
+
+    Args:
+        run: the run.
+        audited: whether what an audit found counts; the audit itself looks without.
 
     Raises:
         StoreError: where ``run.json`` or a cell's record can't be read, or where cells disagree about which sample
             stands at a position. A damaged part file makes its cell an error instead.
     """
     record = run.read_run()
+    found = _Found(run.read_audit() if audited else None)
     joined = Joined(run, record.cells, record.positions)
     rows: dict[_Key, list[CellOutcome]] = {key: [] for key in _keys(record)}
     unplaced = []
@@ -216,17 +233,60 @@ def read_outcomes(run: RunDirectory) -> RunOutcome:
         if place is None:
             unplaced.append(cell)
         else:
-            rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined))
+            rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined, found.of_cell(cell)))
     return RunOutcome(
         record,
         len(joined.positions),
         tuple(
-            _row(key, tuple(_told_apart(cells)), placed=not unplaced)
+            _row(key, tuple(_told_apart(cells)), found.of_row(key), placed=not unplaced)
             for key, cells in rows.items()
             if any(cell.role != "prerequisite" for cell in cells)
         ),
         tuple(unplaced),
+        found.record,
+        found.outdated(run, record.cells),
     )
+
+
+def address(threat_model: ThreatModelSpec) -> str:
+    """How findings and probes name a threat model: ``norm:eps`` with the exact eps."""
+    return f"{threat_model.norm}:{threat_model.eps}"
+
+
+class _Found:
+    """What the audit says, by cell and by row."""
+
+    def __init__(self, record: AuditRecord | None) -> None:
+        self.record = record
+        self._findings = () if record is None else record.findings
+
+    def of_cell(self, cell: str) -> tuple[Finding, ...]:
+        """Findings that speak of this cell."""
+        wanted = hash_of(cell)
+        return tuple(one for one in self._findings if any(hash_of(other) == wanted for other in one.cells))
+
+    def of_row(self, key: _Key) -> tuple[Finding, ...]:
+        """Findings that speak of the row, of its table or of the run, and of no single cells."""
+        return tuple(
+            one
+            for one in self._findings
+            if not one.cells
+            and one.threat_model in ("", address(key.threat_model))
+            and (one.model, one.defense) in (("", ""), (key.model, key.defense))
+        )
+
+    def outdated(self, run: RunDirectory, cells: Sequence[str]) -> int:
+        """Cells whose record isn't the one that was audited."""
+        if self.record is None:
+            return 0
+        then = {hash_of(cell): digest for cell, digest in self.record.cells.items()}
+        return sum(then.get(hash_of(cell), "") != cell_digest(run, cell) for cell in cells)
+
+
+def cell_digest(run: RunDirectory, cell: str) -> str:
+    """sha256 of a cell's record on disk; empty where it isn't finished."""
+    path = run.cell_path(cell)
+    return "" if path is None else file_digest(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +379,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).lower()
 
 
-def _outcome(cell: str, result: CellResult | None, place: _Place, joined: Joined) -> CellOutcome:
+def _outcome(
+    cell: str, result: CellResult | None, place: _Place, joined: Joined, findings: tuple[Finding, ...]
+) -> CellOutcome:
     status: OutcomeStatus
     samples = joined.samples(cell)
     rows, n = int(samples.known.sum()), len(samples.known)
@@ -341,7 +403,7 @@ def _outcome(cell: str, result: CellResult | None, place: _Place, joined: Joined
     return CellOutcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
         samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness,
-        samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes,
+        samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes, findings,
     )  # fmt: skip
 
 
@@ -356,6 +418,6 @@ def _told_apart(cells: list[CellOutcome]) -> list[CellOutcome]:
     ]
 
 
-def _row(key: _Key, cells: tuple[CellOutcome, ...], *, placed: bool) -> RowOutcome:
-    complete = placed and all(cell.valid for cell in cells)
-    return RowOutcome(key.model, key.defense, key.bare, key.threat_model, cells, complete)
+def _row(key: _Key, cells: tuple[CellOutcome, ...], findings: tuple[Finding, ...], *, placed: bool) -> RowOutcome:
+    sound = all(cell.valid for cell in cells) and all(finding.severity != "invalid" for finding in findings)
+    return RowOutcome(key.model, key.defense, key.bare, key.threat_model, cells, placed and sound, findings)

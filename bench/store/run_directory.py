@@ -15,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import SchemaError, StoreError
 from bench.store import parts
 from bench.store.atomic import explained, write_text
+from bench.store.audit import AuditRecord
+from bench.store.probes import RowProbes
 from bench.store.records import CellResult, RunRecord, SampleRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = TypeVar("Record", RunRecord, CellResult)
+Record = TypeVar("Record", RunRecord, CellResult, AuditRecord, RowProbes)
 
 
 class RunDirectory:
@@ -76,13 +78,47 @@ class RunDirectory:
 
     def read_cell(self, cell: str) -> CellResult | None:
         """The record of one cell, or ``None`` where it isn't finished."""
-        found = sorted((self.path / "cells").glob(f"*-{hash_of(cell)}.json"))
-        return self._read(found[0], CellResult) if found else None
+        found = self.cell_path(cell)
+        return self._read(found, CellResult) if found is not None else None
 
     def read_cells(self) -> list[CellResult]:
         """The finished cells that the suite has now, in its order."""
         results = [self.read_cell(cell) for cell in self.read_run().cells]
         return [result for result in results if result is not None]
+
+    # -- the audit -------------------------------------------------------------------------------------------------
+
+    def cell_path(self, cell: str) -> Path | None:
+        """The file of a cell's record; ``None`` where it isn't finished."""
+        found = sorted((self.path / "cells").glob(f"*-{hash_of(cell)}.json"))
+        return found[0] if found else None
+
+    def read_audit(self) -> AuditRecord | None:
+        """``audit.json``, or ``None`` where the run was never audited."""
+        path = self.path / "audit.json"
+        return self._read(path, AuditRecord) if path.is_file() else None
+
+    def write_audit(self, record: AuditRecord) -> None:
+        """Writes ``audit.json``."""
+        write_text(self.path / "audit.json", record.model_dump_json(indent=1) + "\n")
+
+    def read_probes(self, key: str) -> RowProbes | None:
+        """What the probes of one row saw, or ``None`` where they haven't run.
+
+        Args:
+            key: of the row, as in :attr:`bench.store.probes.RowProbes.key`.
+        """
+        found = sorted((self.path / "probes").glob(f"*-{key}.json"))
+        return self._read(found[0], RowProbes) if found else None
+
+    def write_probes(self, slug: str, record: RowProbes) -> None:
+        """Writes the probes of one row.
+
+        Args:
+            slug: the readable prefix of the file's name.
+            record: what they saw.
+        """
+        write_text(self.path / "probes" / f"{slug}-{record.key}.json", record.model_dump_json(indent=1) + "\n")
 
     # -- samples ---------------------------------------------------------------------------------------------------
 

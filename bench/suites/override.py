@@ -15,7 +15,7 @@ from bench.errors import Problem, SuiteError
 from bench.suites.addresses import Addresses, place_of_radius
 from bench.suites.nodes import Mark, Node, parse
 from bench.suites.short_forms import LISTS, split_model, split_threat_model
-from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, RunOptions, Suite
+from bench.suites.spec import AttackSpec, AuditOptions, DatasetSpec, DefenseSpec, RunOptions, Suite
 
 _FORM = "key=value, such as attacks.pgd.steps=50 or dataset.samples=100"
 _OWN = {
@@ -23,7 +23,11 @@ _OWN = {
     "attacks": frozenset(AttackSpec.model_fields),
     "defenses": frozenset(DefenseSpec.model_fields),
 }
-_MAPPINGS = ("dataset", "run")
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "run": tuple(RunOptions.model_fields),
+    "audit": tuple(AuditOptions.model_fields),
+}
+_MAPPINGS = ("dataset", *_OPTIONS)
 
 
 def override(root: Node, settings: Sequence[str]) -> None:
@@ -166,8 +170,9 @@ class _Setting:
         child = mapping.get(name)
         if child is None:
             known = ", ".join(mapping)
-            if section == "run" and place == "run" and name not in RunOptions.model_fields:
-                known = ", ".join(RunOptions.model_fields)
+            fields = _OPTIONS.get(place, ()) if section == place else ()
+            if fields and name not in fields:
+                known = ", ".join(fields)
             if own is None and section != "models":
                 raise self._error(f"{place} has no {name!r}", known)
             child = mapping[name] = Node({}, self.mark)

@@ -19,6 +19,7 @@ from bench.suites.spec import (
     CHAIN,
     Adversary,
     AttackSpec,
+    AuditOptions,
     Combination,
     DatasetSpec,
     DefenseSpec,
@@ -52,6 +53,7 @@ def json_schema() -> dict[str, Any]:  # Any: JSON values
         "include": _listed(_combination(), _about(Suite, "include")),
         "exclude": _listed(_combination(), _about(Suite, "exclude")),
         "run": _run(),
+        "audit": _audit(),
         "seeds": _seeds("attack seeds, the same as run.seeds"),
         "extends": _listed(
             _text(), "a suite that this one builds on, relative to this file; a list is merged in order"
@@ -213,6 +215,15 @@ def _run() -> Schema:
     properties["seed"] = {"type": "integer", "minimum": 0, "description": "one attack seed"}
     about = _about(Suite, "run")
     return {"type": "object", "properties": properties, "additionalProperties": False, "description": about}
+
+
+def _audit() -> Schema:
+    return {
+        "type": "object",
+        "properties": _properties(AuditOptions),
+        "additionalProperties": False,
+        "description": _about(Suite, "audit"),
+    }
 
 
 def _seeds(about: str) -> Schema:

@@ -289,6 +289,17 @@ class RunOptions(Spec):
         return value
 
 
+class AuditOptions(Spec):
+    """How the audit looks at the numbers after a run; nothing here changes a verdict."""
+
+    samples: int = Field(
+        100,
+        ge=0,
+        description="the audit's probes attack the first so many images; 0 switches the probes off",
+    )
+    queries: int = Field(500, ge=1, description="queries of the probe without gradients, on each image")
+
+
 class Suite(Spec):
     """One YAML file: what to evaluate."""
 
@@ -318,6 +329,7 @@ class Suite(Spec):
     include: tuple[Combination, ...] = Field((), description="keep only combinations that one of these names")
     exclude: tuple[Combination, ...] = Field((), description="drop combinations that one of these names")
     run: RunOptions = Field(RunOptions(), description="how the suite is run")
+    audit: AuditOptions = Field(AuditOptions(), description="how its numbers are audited")
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.leaderboard.published import lookup, other_radius, table
+from bench.store.published import lookup, other_radius, table
 
 
 def test_every_entry_is_that_of_the_source(shared: Path) -> None:
@@ -34,7 +34,7 @@ def test_every_entry_is_that_of_the_source(shared: Path) -> None:
 
 
 def test_the_best_known_column_is_the_lower_one() -> None:
-    text = resources.files("bench.leaderboard").joinpath("published.csv").read_text(encoding="utf-8")
+    text = resources.files("bench.store").joinpath("published.csv").read_text(encoding="utf-8")
     for line in csv.DictReader(text.splitlines()):
         assert float(line["best_known"]) == min(float(line[key] or "inf") for key in ("autoattack", "external"))
         assert "<" not in line["venue"]

@@ -78,7 +78,7 @@ def other_radius(found: Published, eps: Fraction) -> str:
 @cache
 def table() -> dict[tuple[str, str, str], Published]:
     """All entries by (dataset, threat model, entry), the first two in lower case."""
-    text = resources.files("bench.leaderboard").joinpath("published.csv").read_text(encoding="utf-8")
+    text = resources.files("bench.store").joinpath("published.csv").read_text(encoding="utf-8")
     entries = [_entry(line) for line in csv.DictReader(text.splitlines())]
     return {(entry.dataset.lower(), entry.threat_model.lower(), entry.entry): entry for entry in entries}
 

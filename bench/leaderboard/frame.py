@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.leaderboard.notes import SEVEREST
 from bench.leaderboard.records import Leaderboard, Row, Score, Table
 from bench.store.records import Estimate
 
@@ -19,10 +20,11 @@ def frame(board: Leaderboard) -> pd.DataFrame:
 
     Accuracies and differences are shares in [0, 1]. The columns of an attack are ``robust:<attack>``, those of the
     others ``oblivious``, ``naive`` and ``gradient_free``; each has ``<name>`` (robust accuracy), ``<name>:low``,
-    ``<name>:high`` (95 %), ``<name>:seed_min``, ``<name>:seed_max`` and ``<name>:status``. A number that can't be shown is
-    empty. ``broken:<part>`` counts the images that a part of the adversary broke.
+    ``<name>:high`` (95 %), ``<name>:seed_min``, ``<name>:seed_max``, ``<name>:status`` and ``<name>:is_bound``. A number
+    that can't be shown is empty. ``broken:<part>`` counts the images that a part of the adversary broke.
     ``worst_case_is_bound`` is true where a cell is missing, failed or invalid, so that the row's number is at most
-    ``worst_case``.
+    ``worst_case``; ``<name>:is_bound`` is true where a cell of this attack is invalid. ``flags`` has the rules of the row's
+    notes, ``worst_flag`` the severest of invalid, failed, warning and info; ``audit`` is ``done``, ``outdated`` or ``none``.
     """
     import pandas as pd
 
@@ -35,6 +37,7 @@ def _line(board: Leaderboard, table: Table, row: Row) -> Line:
     low, high = row.rank or (None, None)
     texts = {note.number: f"{note.subject}: {note.text}" for note in table.notes}
     found = row.published
+    own = [note for note in table.notes if note.number in row.notes]
     return {
         "suite": board.suite,
         "run": board.run,
@@ -50,6 +53,9 @@ def _line(board: Leaderboard, table: Table, row: Row) -> Line:
         **_estimate("clean", row.clean),
         **_estimate("worst_case", row.worst),
         "worst_case_is_bound": not row.complete,
+        "flags": " ".join(dict.fromkeys(note.rule for note in own)),
+        "worst_flag": next((one for one in SEVEREST if any(note.severity == one for note in own)), None),
+        "audit": "none" if board.audit is None else "outdated" if board.audit.outdated else "done",
         **{
             key: value
             for attack in table.attacks
@@ -83,4 +89,5 @@ def _score(name: str, score: Score | None) -> Line:
         f"{name}:seed_min": min(seeds, default=None),
         f"{name}:seed_max": max(seeds, default=None),
         f"{name}:status": None if score is None else score.status,
+        f"{name}:is_bound": None if score is None else score.bound,
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.leaderboard.records import Leaderboard, Restored, Row, Score, Table
+from bench.leaderboard.records import Leaderboard, Note, Restored, Row, Score, Table
 from bench.store.records import Estimate
 
 _STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}
@@ -180,6 +180,11 @@ def heading(board: Leaderboard, table: Table) -> str:
     return " · ".join(parts)
 
 
+def said(note: Note) -> str:
+    """A note without its mark: of whom what is said."""
+    return f"{note.subject}: {'invalid: ' * (note.severity == 'invalid')}{note.text}"
+
+
 def percent(share: float) -> str:
     """A share in % with one decimal, without the sign."""
     return f"{100 * share:.1f}"
@@ -217,11 +222,11 @@ def _score(score: Score | None, words: Words, detail: Detail) -> str:
         return words.dash
     if score.status != "done":
         return _STATUS[score.status]
-    text = _estimate(score.robust, words, interval=detail.attacks)
+    text = (words.at_most if score.bound else "") + _estimate(score.robust, words, interval=detail.attacks)
     if len(score.seeds) > 1 and detail.seeds:
         low, high = min(score.seeds.values()), max(score.seeds.values())
         text += f" [{percent(low)}{words.dash}{percent(high)}]"
-    return text
+    return text + words.mark(score.notes) if score.notes else text
 
 
 def _certified(row: Row, words: Words, detail: Detail) -> str:

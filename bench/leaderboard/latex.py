@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bench.leaderboard.grid import Words, grid, heading
+from bench.leaderboard.audited import audit_line
+from bench.leaderboard.grid import Words, grid, heading, said
 from bench.leaderboard.records import Leaderboard, Table
 
 # tabulate escapes what LaTeX would read as markup; our own markup passes through it as private characters.
@@ -99,7 +100,11 @@ def _table(board: Leaderboard, table: Table) -> str:
         tabular.strip() + "}",
     ]
     for note in table.notes:
-        source = f" ({escape(note.source)})" if note.source else ""
-        text = rf"\textsuperscript{{{note.number}}} {escape(note.subject)}: {escape(note.text)}{source}"
-        lines.append(rf"\par\smallskip{{\footnotesize\raggedright {text}\par}}")
+        source = f" ({note.source})" if note.source else ""
+        lines.append(_small(rf"\textsuperscript{{{note.number}}} " + escape(f"{said(note)} [{note.rule}]{source}")))
+    lines.append(_small(escape(audit_line(board, table))))
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _small(text: str) -> str:
+    return rf"\par\smallskip{{\footnotesize\raggedright {text}\par}}"

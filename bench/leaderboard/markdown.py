@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bench.leaderboard.grid import BREAKERS, RESTORED, Words, breakers, grid, heading, percent, restorations
-from bench.leaderboard.records import CellNumbers, Leaderboard, Table
+from bench.leaderboard.audited import audit_grid, audit_heading, audit_line
+from bench.leaderboard.grid import BREAKERS, RESTORED, Grid, Words, breakers, grid, heading, percent, restorations, said
+from bench.leaderboard.records import CellNumbers, Leaderboard, Note, Table
 from bench.store.records import Estimate
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -28,7 +29,7 @@ WORDS = Words(escape=escape, bold=_bold)
 
 
 def markdown(board: Leaderboard) -> str:
-    """The tables as Markdown, with the metrics and the cost of every cell below them."""
+    """The tables as Markdown; below them the rules of the audit, and the metrics and the cost of every cell."""
     parts = [f"# {escape(board.suite)}"]
     if board.description:
         parts.append(escape(board.description))
@@ -36,31 +37,38 @@ def markdown(board: Leaderboard) -> str:
         parts.append(f"**Note:** {escape(board.note)}")
     for table in board.tables:
         parts += _table(board, table)
+    if board.audit is not None:
+        parts += ["## Audit", escape(audit_heading(board.audit)), _drawn(audit_grid(board.audit, WORDS))]
     parts += ["## Cells", _legend(), _cells(board.cells)]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(board: Leaderboard, table: Table) -> list[str]:
-    drawn = grid(table, WORDS)
-    lines = tabulate(drawn.rows, headers=drawn.headers, tablefmt="pipe", disable_numparse=True, colalign=drawn.align)
-    parts = [f"## {escape(table.threat_model)}", escape(heading(board, table)), lines]
+    parts = [f"## {escape(table.threat_model)}", escape(heading(board, table)), _drawn(grid(table, WORDS))]
     for title, found in ((BREAKERS, breakers(table, WORDS)), (RESTORED, restorations(table, WORDS))):
         if found is not None:
-            parts.append(title)
-            parts.append(
-                tabulate(
-                    found.rows, headers=found.headers, tablefmt="pipe", disable_numparse=True, colalign=found.align
-                )
-            )
+            parts += [title, _drawn(found)]
     if table.notes:
-        parts.append(
-            "\n".join(f"- ⚑{n.number} {escape(n.subject)}: {escape(n.text)}{_source(n.source)}" for n in table.notes)
-        )
-    return parts
+        parts.append("\n".join(f"- ⚑{note.number} {escape(_said(note))}" for note in table.notes))
+    return [*parts, _code(escape(audit_line(board, table)))]
 
 
-def _source(source: str) -> str:
-    return f" ({escape(source)})" if source else ""
+def _drawn(found: Grid) -> str:
+    """A grid as a table."""
+    align = found.align if found.rows else None
+    return tabulate(found.rows, headers=found.headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _said(note: Note) -> str:
+    """A note with its rule, its source and what to do."""
+    source = f" ({note.source})" if note.source else ""
+    advice = f" Advice: {note.advice}" if note.advice else ""
+    return f"{said(note)} [{note.rule}]{source}{advice}"
+
+
+def _code(text: str) -> str:
+    """Commands as code."""
+    return text.replace("\\`", "`")
 
 
 def _legend() -> str:

@@ -1,9 +1,12 @@
-"""The notes under a table: why a number is missing, what the audit found, what a comparison shows."""
+"""The notes under a table: why a number is missing, what the audit found, what a comparison shows.
+
+Each names its rule: that of the flag or finding, or one of those that are looked at here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from bench.leaderboard.records import Note
@@ -15,16 +18,23 @@ from bench.store.records import Flag
 from bench.suites.declared import declared
 
 Severity = Literal["info", "warning", "invalid", "failed"]
+SEVEREST: tuple[Severity, ...] = ("invalid", "failed", "warning", "info")
+"""The severest first."""
+_ORDER: dict[Severity, int] = {"invalid": 0, "failed": 0, "warning": 1, "info": 2}
+"""Which notes come first: what takes a row's rank, then what a reader must weigh, then the rest."""
 _MANY = 5
 """Up to so many rows are named in a note; more are counted."""
 _WORDS = {"error": "error: ", "unavailable": "n/a: ", "partial": "", "missing": ""}
 
 
 class Notes(NamedTuple):
-    """The notes of a table, and which of them stand beside each row."""
+    """The notes of a table, and where they stand."""
 
     notes: tuple[Note, ...]
     marks: Mapping[str, tuple[int, ...]]
+    """by label of the row, all that are said of it"""
+    cells: Mapping[str, tuple[int, ...]]
+    """by id of the cell, the warnings of it and what makes it invalid"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +43,25 @@ class _Remark:
 
     text: str
     severity: Severity
+    rule: str
     source: str = ""
+    advice: str = ""
 
 
 def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None], unplaced: Sequence[str]) -> Notes:
-    """The notes of a table, numbered in the order of its rows; what is said of several rows is said once.
+    """The notes of a table, the severest first and then in the order of its rows; what is said of several is said once.
 
     Args:
         rows: the rows of the table.
         published: by label of the row, what RobustBench has published for it.
         unplaced: ids of unfinished cells that belong to no row.
     """
-    said: dict[_Remark, dict[str, list[str]]] = {}
+    said: dict[_Remark, dict[str, list[CellOutcome]]] = {}
     attacks = dict.fromkeys(cell.attack for row in rows for cell in row.of("suite"))
     for row in rows:
         for cell in row.cells:
             for remark in _of_cell(cell):
-                said.setdefault(remark, {}).setdefault(row.label, []).append(_name(cell))
+                said.setdefault(remark, {}).setdefault(row.label, []).append(cell)
         bare = next((one for one in rows if one.bare and one.model == row.model), None)
         about = (
             *_audited(row),
@@ -61,36 +73,60 @@ def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None
             said.setdefault(remark, {}).setdefault(row.label, [])
         if unplaced:
             text = f"{len(unplaced)} cell(s) aren't finished, and their names don't tell which row they belong to"
-            said.setdefault(_Remark(text, "failed"), {}).setdefault(row.label, [])
-    notes = tuple(
-        Note(
-            number=number,
-            subject=_subject(where, rows),
-            text=remark.text,
-            severity=remark.severity,
-            source=remark.source,
+            said.setdefault(_Remark(text, "failed", "cell-missing"), {}).setdefault(row.label, [])
+    return _numbered(sorted(said.items(), key=lambda item: _ORDER[item[0].severity]), rows)
+
+
+def _numbered(said: Sequence[tuple[_Remark, Mapping[str, Sequence[CellOutcome]]]], rows: Sequence[RowOutcome]) -> Notes:
+    """The notes with their numbers, and where these stand."""
+    notes = []
+    marks: dict[str, list[int]] = {row.label: [] for row in rows}
+    cells: dict[str, list[int]] = {}
+    for number, (remark, where) in enumerate(said, start=1):
+        notes.append(
+            Note(
+                number=number,
+                subject=_subject(where, rows),
+                text=remark.text,
+                severity=remark.severity,
+                rule=remark.rule,
+                source=remark.source,
+                advice=remark.advice,
+            )
         )
-        for number, (remark, where) in enumerate(said.items(), start=1)
+        for label, own in where.items():
+            marks[label].append(number)
+            for cell in own if remark.severity in ("warning", "invalid") else ():
+                cells.setdefault(cell.id, []).append(number)
+    return Notes(
+        tuple(notes),
+        {label: tuple(numbers) for label, numbers in marks.items()},
+        {cell: tuple(numbers) for cell, numbers in cells.items()},
     )
-    marks = {
-        row.label: tuple(number for number, where in enumerate(said.values(), start=1) if row.label in where)
-        for row in rows
-    }
-    return Notes(notes, marks)
 
 
 def _of_cell(cell: CellOutcome) -> list[_Remark]:
     remarks = []
     if cell.status != "done":
-        remarks.append(_Remark(_one_line(_WORDS[cell.status] + cell.reason), "failed"))
-    marks: tuple[Flag | Finding, ...] = (*(() if cell.result is None else cell.result.flags), *cell.findings)
-    for mark in marks:
-        remarks.append(_Remark(_one_line(mark.message), mark.severity, _one_line(mark.source)))
+        remarks.append(_Remark(_one_line(_WORDS[cell.status] + cell.reason), "failed", f"cell-{cell.status}"))
+    flags = [_of_mark(flag) for flag in (() if cell.result is None else cell.result.flags)]
+    findings = [_of_mark(finding) for finding in cell.findings]
+    # The audit takes flags over in the same words and with its advice: that is said once, as severely as either says it.
+    again = {one.text for one in flags} & {one.text for one in findings}
+    for one in findings:
+        severities = [one.severity, *(flag.severity for flag in flags if flag.text == one.text)]
+        remarks.append(replace(one, severity=min(severities, key=SEVEREST.index)))
+    remarks += [flag for flag in flags if flag.text not in again]
     return list(dict.fromkeys(remarks))
 
 
+def _of_mark(mark: Flag | Finding) -> _Remark:
+    advice = mark.advice if isinstance(mark, Finding) else ""
+    return _Remark(_one_line(mark.message), mark.severity, mark.rule, _one_line(mark.source), _one_line(advice))
+
+
 def _audited(row: RowOutcome) -> list[_Remark]:
-    return [_Remark(_one_line(one.message), one.severity, _one_line(one.source)) for one in row.findings]
+    return [_of_mark(finding) for finding in row.findings]
 
 
 def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) -> list[_Remark]:
@@ -98,11 +134,13 @@ def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) ->
     who = [role for role in ("oblivious", "naive") if row.of(role)]
     if not own and who:
         text = f"only the {' and the '.join(who)} adversary attacked it: an attacker who knows the defense does better"
-        return [_Remark(text, "warning")]
+        return [_Remark(text, "warning", "no-adaptive-attack")]
     remarks = []
     lacking = [attack for attack in attacks if attack not in own]
     if lacking:
-        remarks.append(_Remark(f"not attacked with {', '.join(lacking)}, as other rows are", "warning"))
+        remarks.append(
+            _Remark(f"not attacked with {', '.join(lacking)}, as other rows are", "warning", "attack-missing")
+        )
     return [
         *remarks,
         *(remark for remark in (_hides_the_gradient(row), _against_the_bare(row, bare), _contradiction(row)) if remark),
@@ -123,7 +161,7 @@ def _submitted(row: RowOutcome) -> list[_Remark]:
         text = f"{int(broken.sum())} image(s) broken by examples that {author} submitted" + (
             f" ({said})" if said else ""
         )
-        remarks.append(_Remark(_one_line(f"{text}, {alone} of them by nothing else"), "info"))
+        remarks.append(_Remark(_one_line(f"{text}, {alone} of them by nothing else"), "info", "submitted"))
     return remarks
 
 
@@ -139,6 +177,7 @@ def _contradiction(row: RowOutcome) -> _Remark | None:
         f"{int(both.sum())} image(s) are certified at this radius, and yet an attack broke them within it: the certificate or "
         "its assumptions don't hold",
         "warning",
+        "certificate-broken",
         "Cohen et al. 2019, arXiv:1902.02918",
     )
 
@@ -154,9 +193,12 @@ def _against_the_bare(row: RowOutcome, bare: RowOutcome | None) -> _Remark | Non
             f"under everything that attacked it here, more images stay right than without the defense: {text}. An upper bound: "
             "an attack made for this defense may well find more",
             "info",
+            "against-the-bare",
         )
     if interval.high < 0:
-        return _Remark(f"fewer images stay right under attack than without the defense: {text}", "info")
+        return _Remark(
+            f"fewer images stay right under attack than without the defense: {text}", "info", "against-the-bare"
+        )
     return None
 
 
@@ -173,6 +215,7 @@ def _hides_the_gradient(row: RowOutcome) -> _Remark | None:
         f"the oblivious number ({high:.1f}) is {high - low:.1f} points above the adaptive one ({low:.1f}):"
         + _what(row),
         "warning",
+        "oblivious-above-adaptive",
     )
 
 
@@ -189,21 +232,23 @@ def _of_published(row: RowOutcome, found: Published | None) -> list[_Remark]:
         return []
     remarks = []
     if found.unreliable:
-        remarks.append(_Remark("RobustBench marks its AutoAttack number as unreliable", "info", found.link))
+        text = "RobustBench marks its AutoAttack number as unreliable"
+        remarks.append(_Remark(text, "info", "published-unreliable", found.link))
     radius = other_radius(found, row.threat_model.eps)
-    return [*remarks, _Remark(radius, "info")] if radius else remarks
+    return [*remarks, _Remark(radius, "info", "published-radius")] if radius else remarks
 
 
-def _subject(where: Mapping[str, Sequence[str]], rows: Sequence[RowOutcome]) -> str:
+def _subject(where: Mapping[str, Sequence[CellOutcome]], rows: Sequence[RowOutcome]) -> str:
     """Which rows, and which of their attacks where it isn't all of them."""
     if len(where) == len(rows) > 1 and len(where) > 2:
         return "all rows"
     if len(where) > _MANY:
         return f"{len(where)} rows"
     every = {row.label: {_name(cell) for cell in row.cells} for row in rows}
+    named = {label: list(dict.fromkeys(_name(cell) for cell in cells)) for label, cells in where.items()}
     return "; ".join(
-        label if not cells or set(cells) == every[label] else f"{label} ({', '.join(dict.fromkeys(cells))})"
-        for label, cells in where.items()
+        label if not names or set(names) == every[label] else f"{label} ({', '.join(names)})"
+        for label, names in named.items()
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.store.audit import RuleResult
 from bench.store.outcomes import OutcomeStatus
 from bench.store.records import Cost, Estimate
 
@@ -31,6 +32,10 @@ class Score(_Record):
     """what its cells took together"""
     cells: tuple[str, ...]
     """ids of its cells"""
+    bound: bool = False
+    """whether something makes one of its cells invalid: ``robust`` is at most that, and has no interval"""
+    notes: tuple[int, ...] = ()
+    """those warnings, and what makes cells invalid, that speak of these cells and not of all cells of the row"""
 
 
 class Broken(_Record):
@@ -122,6 +127,7 @@ class Row(_Record):
     correct: int = 0
     """images that are right when clean"""
     notes: tuple[int, ...] = ()
+    """all that are said of the row"""
 
 
 class Note(_Record):
@@ -133,6 +139,10 @@ class Note(_Record):
     text: str
     severity: Literal["info", "warning", "invalid", "failed"]
     source: str = ""
+    rule: str = ""
+    """id of the rule that says it"""
+    advice: str = ""
+    """what to do, where the audit says so"""
 
 
 class Table(_Record):
@@ -148,6 +158,20 @@ class Table(_Record):
     rows: tuple[Row, ...]
     """ranked rows by worst case, then the others"""
     notes: tuple[Note, ...] = ()
+    found: dict[str, int] = {}
+    """by severity, how many findings of the audit speak of this table, of its rows or of the whole run"""
+
+
+class Audited(_Record):
+    """What became of the audit of a run."""
+
+    made: str
+    """when, ISO 8601"""
+    samples: int
+    """of the subset that its probes attacked; 0 where there were none"""
+    outdated: int
+    """cells that have changed since, or weren't there yet"""
+    rules: tuple[RuleResult, ...]
 
 
 class CellNumbers(_Record):
@@ -178,5 +202,7 @@ class Leaderboard(_Record):
     images: int
     note: str = ""
     """what a reader must know of the images"""
+    audit: Audited | None = None
+    """``None`` where the run wasn't audited"""
     tables: tuple[Table, ...]
     cells: tuple[CellNumbers, ...]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.leaderboard import notes
 from bench.leaderboard.adversaries import broken_by
 from bench.leaderboard.rank import ranked
-from bench.leaderboard.records import CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
+from bench.leaderboard.records import Audited, CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
 from bench.leaderboard.restored import restored
 from bench.metrics import estimates
 from bench.store import published
@@ -17,14 +17,17 @@ from bench.store.outcomes import (
     OutcomeStatus,
     RowOutcome,
     RunOutcome,
+    address,
     least_correct,
     read_outcomes,
 )
 from bench.store.records import Estimate, RunRecord
 from bench.store.run_directory import RunDirectory
+from bench.suites.cells import Role
 from bench.suites.spec import ThreatModelSpec
 
 _WORST_FIRST: tuple[OutcomeStatus, ...] = ("error", "unavailable", "missing", "partial", "done")
+_OTHERS: tuple[Role, ...] = ("gradient_free", "naive", "oblivious")
 _DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "imagenet": "ImageNet"}
 
 
@@ -47,6 +50,7 @@ def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
         dataset=_dataset(record),
         images=outcome.samples,
         note=str(record.dataset.get("note") or ""),
+        audit=_audited(outcome),
         tables=tuple(_table(outcome, threat_model) for threat_model in outcome.threat_models),
         cells=tuple(_numbers(row, cell) for row in outcome.rows for cell in row.cells),
     )
@@ -55,6 +59,13 @@ def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
 def _dataset(record: RunRecord) -> str:
     name = record.suite.dataset.name
     return f"{_DATASETS.get(name, name)} {record.suite.dataset.split}"
+
+
+def _audited(outcome: RunOutcome) -> Audited | None:
+    found = outcome.audited
+    if found is None:
+        return None
+    return Audited(made=found.made, samples=found.samples, outdated=outcome.outdated, rules=found.rules)
 
 
 def _table(outcome: RunOutcome, threat_model: ThreatModelSpec) -> Table:
@@ -66,9 +77,16 @@ def _table(outcome: RunOutcome, threat_model: ThreatModelSpec) -> Table:
         norm=threat_model.norm,
         eps=str(threat_model.eps),
         attacks=columns([row for row, _ in ordered]),
-        rows=tuple(_row(row, rank, found[row.label], known.marks[row.label]) for row, rank in ordered),
+        rows=tuple(_row(row, rank, found[row.label], known) for row, rank in ordered),
         notes=known.notes,
+        found=_found(outcome, threat_model),
     )
+
+
+def _found(outcome: RunOutcome, threat_model: ThreatModelSpec) -> dict[str, int]:
+    findings = () if outcome.audited is None else outcome.audited.findings
+    own = [finding.severity for finding in findings if finding.threat_model in ("", address(threat_model))]
+    return {severity: own.count(severity) for severity in notes.SEVEREST if severity in own}
 
 
 def columns(rows: Sequence[RowOutcome]) -> tuple[str, ...]:
@@ -77,12 +95,14 @@ def columns(rows: Sequence[RowOutcome]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cell.attack for row in most for cell in row.of("suite")))
 
 
-def _row(
-    row: RowOutcome, rank: tuple[int, int] | None, found: published.Published | None, marks: tuple[int, ...]
-) -> Row:
+def _row(row: RowOutcome, rank: tuple[int, int] | None, found: published.Published | None, known: notes.Notes) -> Row:
     by_attack: dict[str, list[CellOutcome]] = {}
     for cell in row.of("suite"):
         by_attack.setdefault(cell.attack, []).append(cell)
+    groups = [tuple(cells) for cells in by_attack.values()]
+    others = {role: row.of(role) for role in _OTHERS}
+    marks = _marks([*groups, *others.values()], known)
+    attacks, rest = marks[: len(groups)], dict(zip(others, marks[len(groups) :], strict=True))
     clean = _share(row.clean_correctness) if row.known.all() else None
     worst = _worst(row)
     return Row(
@@ -91,10 +111,10 @@ def _row(
         model=row.model,
         defense=row.defense,
         clean=clean,
-        attacks={attack: _score(tuple(cells)) for attack, cells in by_attack.items()},
-        gradient_free=_maybe(row.of("gradient_free")),
-        naive=_maybe(row.of("naive")),
-        oblivious=_maybe(row.of("oblivious")),
+        attacks={attack: _score(cells, own) for attack, cells, own in zip(by_attack, groups, attacks, strict=True)},
+        gradient_free=_maybe(others["gradient_free"], rest["gradient_free"]),
+        naive=_maybe(others["naive"], rest["naive"]),
+        oblivious=_maybe(others["oblivious"], rest["oblivious"]),
         certified=_certified(row),
         worst=worst,
         complete=row.complete,
@@ -103,8 +123,16 @@ def _row(
         broken=broken_by(row),
         restored=restored(row),
         correct=int(row.clean_correct.sum()),
-        notes=marks,
+        notes=known.marks[row.label],
     )
+
+
+def _marks(columns: Sequence[tuple[CellOutcome, ...]], known: notes.Notes) -> list[tuple[int, ...]]:
+    """The notes beside the numbers of each column; what is said of all of them stands beside the row's number only."""
+    said = [{number for cell in cells for number in known.cells.get(cell.id, ())} for cells in columns]
+    there = [own for own, cells in zip(said, columns, strict=True) if cells]
+    everywhere = set.intersection(*there) if len(there) > 1 else set()
+    return [tuple(sorted(own - everywhere)) for own in said]
 
 
 def _worst(row: RowOutcome) -> Estimate | None:
@@ -123,21 +151,26 @@ def _certified(row: RowOutcome) -> Estimate | None:
     return _share(least_correct(cells))
 
 
-def _maybe(cells: tuple[CellOutcome, ...]) -> Score | None:
-    return _score(cells) if cells else None
+def _maybe(cells: tuple[CellOutcome, ...], marks: tuple[int, ...]) -> Score | None:
+    return _score(cells, marks) if cells else None
 
 
-def _score(cells: tuple[CellOutcome, ...]) -> Score:
+def _score(cells: tuple[CellOutcome, ...], marks: tuple[int, ...]) -> Score:
     status = min((cell.status for cell in cells), key=_WORST_FIRST.index)
     seeds = dict.fromkeys(sorted({cell.seed for cell in cells}), ())
     per_seed = {seed: least_correct(tuple(cell for cell in cells if cell.seed == seed)) for seed in seeds}
-    done = status == "done"
+    done, bound = status == "done", not all(cell.valid for cell in cells)
+    robust = _share(least_correct(cells)) if done else None
+    if robust is not None and bound:
+        robust = Estimate(value=robust.value, n=robust.n)
     return Score(
         status=status,
-        robust=_share(least_correct(cells)) if done else None,
+        robust=robust,
         seeds={seed: float(robust.mean()) for seed, robust in per_seed.items()} if done else {},
         seconds=_seconds(cells),
         cells=tuple(cell.id for cell in cells),
+        bound=done and bound,
+        notes=marks,
     )
 
 

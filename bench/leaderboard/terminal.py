@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.leaderboard.grid import BREAKERS, RESTORED, Detail, Grid, Words, breakers, grid, heading, restorations
+from bench.leaderboard.audited import audit_line
+from bench.leaderboard.grid import BREAKERS, RESTORED, Detail, Grid, Words, breakers, grid, heading, restorations, said
 from bench.leaderboard.records import Leaderboard, Table
 
 _LESS_AND_LESS = (
@@ -42,11 +43,12 @@ def _table(board: Leaderboard, table: Table, width: int) -> str:
         if found is not None:
             blocks = _blocks(_columns(found), width, names=2)
             parts += ["", _wrapped(title, width), "\n\n".join(_draw(block) for block in blocks)]
-    if any(row.broken for row in table.rows) and table.notes:
+    if any(row.broken for row in table.rows):
         parts.append("")
     for note in table.notes:
-        source = f" [{note.source}]" if note.source else ""
-        parts.append(_wrapped(f"⚑{note.number} {note.subject}: {note.text}{source}", width, indent="   "))
+        source = f" ({note.source})" if note.source else ""
+        parts.append(_wrapped(f"⚑{note.number} {said(note)} [{note.rule}]{source}", width, indent="   "))
+    parts.append(_wrapped(audit_line(board, table), width, indent="   "))
     return "\n".join(parts)
 
 

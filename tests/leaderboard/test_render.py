@@ -69,7 +69,7 @@ def test_markdown(run: RunDirectory) -> None:
         "–",
         "–",
     ]
-    assert "- ⚑1 my_model (pgd-20): error: left the ball by 50% on a_b & c\\|d" in lines
+    assert "- ⚑1 my_model (pgd-20): error: left the ball by 50% on a_b & c\\|d \\[cell-error\\]" in lines
     assert "**Note:** a smoke test" in lines
     (heading,) = [line for line in lines if line.startswith("Linf 8/255 ·")]
     assert "CIFAR-10 test, 100 images" in heading

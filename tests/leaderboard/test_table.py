@@ -201,13 +201,13 @@ def test_flags_become_notes_once(tmp_path: Path) -> None:
             Planned(model="b", attack="pgd-20", flags=(few,)),
         ],
     )
-    assert [(note.number, note.subject, note.text, note.source) for note in got.notes] == [
-        (1, "b; a", "only 20 images", "Carlini et al. 2019"),
-        (2, "a (pgd-20)", "the gradient is zero on 9 images", ""),
+    assert [(note.number, note.subject, note.text, note.source, note.rule) for note in got.notes] == [
+        (1, "a (pgd-20)", "the gradient is zero on 9 images", "", "zero-gradients"),
+        (2, "b; a", "only 20 images", "Carlini et al. 2019", "few-samples"),
     ]
     assert row(got, "a").notes == (1, 2)
     assert row(got, "a").rank is None
-    assert row(got, "b").notes == (1,)
+    assert row(got, "b").notes == (2,)
 
 
 def test_published_numbers_and_differences(tmp_path: Path) -> None:

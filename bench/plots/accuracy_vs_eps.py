@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from bench.plots.frames import CLEAN, WORST, Point
 from bench.plots.frames import points as lines
 from bench.plots.labels import spread
-from bench.plots.panels import WHITE, Look, distinct, eps_axis, footnote, looks, wrapped
+from bench.plots.panels import WHITE, Look, distinct, eps_axis, explained, footnote, looks, marked, wrapped
 from bench.plots.saving import COLOURS, DASHES, GREY, INK, MARKERS, new_figure, plain
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     tall = {norm: max(3.2, _NAME * len(_rows(points, norm)) + 0.9) for norm in norms}
     heights = [h for norm in norms for h in (tall[norm], *[_DETAIL] * -(-len(details[norm]) // _COLUMNS))]
     wide = 3.4 if any(details.values()) else 2.6
-    names = 0.062 * max(len(point.row) for point in points) + 0.4
+    names = 0.062 * max(len(marked(point.row, point.flagged)) for point in points) + 0.4
     widths = [wide, wide, max(wide, names) if any(details.values()) else names]
     figure = new_figure(sum(widths), sum(heights) + 0.8)
     cells = figure.add_gridspec(len(heights), _COLUMNS, height_ratios=heights, width_ratios=widths)
@@ -61,7 +61,9 @@ def draw(frame: pd.DataFrame) -> Figure | None:
             _attacks(axis, own, row, known)
         line += -(-len(details[norm]) // _COLUMNS)
     note = f"at eps 0: clean accuracy; else robust accuracy, {footnote(points)}"
-    figure.supxlabel(note if sum(widths) >= _ONE_LINE else note.replace("; whiskers", ";\nwhiskers"), fontsize=8.5)
+    note = note if sum(widths) >= _ONE_LINE else note.replace("; whiskers", ";\nwhiskers")
+    hollow = "\nhollow: at most that, not complete or invalid" if any(p.status == "bound" for p in points) else ""
+    figure.supxlabel(explained(note + hollow, any(point.flagged for point in points)), fontsize=8.5)
     if any(details.values()):
         figure.legend(handles=_legend(known), loc="outside upper left", ncols=6)
     return figure
@@ -105,8 +107,9 @@ def _worst_cases(axis: Axes, points: Sequence[Point], gap: float) -> None:
     for (end, colour), height in zip(ends, heights, strict=True):
         # A curve that ends early gets a pale dotted line to its name, so that nobody reads a value off it.
         early = end.eps < last
+        name = plain(marked(end.row, _flagged(points, end.row)))
         text = axis.annotate(
-            plain(end.row), (end.eps, end.value), (1.05, (height + shift) / 100), textcoords="axes fraction",
+            name, (end.eps, end.value), (1.05, (height + shift) / 100), textcoords="axes fraction",
             va="center", fontsize=7, color=INK, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": GREY if early else colour, "linewidth": 0.7, "shrinkA": 1,
                         "shrinkB": 3, "relpos": (0, 0.5), "linestyle": ":" if early else "-"},
@@ -122,7 +125,12 @@ def _attacks(axis: Axes, points: Sequence[Point], row: str, known: dict[str, Loo
         curve = _curve(points, row, series)
         if len(curve) > 1:
             _draw(axis, curve, _dark(look), _dashes(index, series), wide=series == WORST)
-    axis.set_title(wrapped(row, width=44), loc="left")
+    axis.set_title(marked(wrapped(row, width=44), _flagged(points, row)), loc="left")
+
+
+def _flagged(points: Sequence[Point], row: str) -> bool:
+    """Whether a row is flagged at some radius of these points."""
+    return any(point.row == row and point.flagged for point in points)
 
 
 def _curve(points: Sequence[Point], row: str, series: str) -> list[Point]:
@@ -140,6 +148,10 @@ def _draw(
         eps, values, color=look.colour, linestyle=dashes, linewidth=2.6 if wide else 1.2, marker=look.marker,
         markersize=6 if wide else 4, markeredgecolor="white", markeredgewidth=0.4, zorder=2 if wide else 3,
     )  # fmt: skip
+    for point in curve:
+        if point.status == "bound":
+            axis.plot(point.eps, point.value, look.marker, color=WHITE, markeredgecolor=look.colour, markeredgewidth=1.0,
+                      markersize=6 if wide else 4, zorder=3.5)  # fmt: skip
     sure = [point for point in curve if point.sure]
     axis.vlines([p.eps for p in sure], [p.low for p in sure], [p.high for p in sure], color=look.colour, linewidth=0.8)
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plots.panels import distinct, shape, wrapped
+from bench.plots.frames import flagged
+from bench.plots.panels import FLAG, distinct, explained, shape, wrapped
 from bench.plots.saving import COLOURS, DASHES, GREY, MARKERS, new_figure, plain
 from bench.plots.staircases import Dashes, legend
 from bench.store.certified import certificates
@@ -44,6 +45,8 @@ class Place(NamedTuple):
     alpha: float
     """probability with which a certificate may be wrong; NaN where it isn't known"""
     images: int
+    flagged: bool = False
+    """of a marker, whether something speaks against the row's numbers"""
 
 
 class _Line(NamedTuple):
@@ -73,7 +76,8 @@ def places(outcome: RunOutcome) -> pd.DataFrame:
             if (row.threat_model.norm, row.label) == (own.norm, own.label) and row.attacked:
                 kind, worst = ATTACKED if row.complete else BOUND, 100 * float(row.worst_correctness.mean())
                 eps = float(row.threat_model.eps)
-                lines.append(Place(own.norm, own.model, own.defense, kind, eps, worst, nan, nan, alpha, images))
+                place = Place(own.norm, own.model, own.defense, kind, eps, worst, nan, nan, alpha, images, flagged(row))
+                lines.append(place)
     return pd.DataFrame(lines, columns=list(Place._fields))
 
 
@@ -103,7 +107,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         axis = figure.add_subplot(grid.rows, grid.columns, index + 1)
         _panel(axis, [place for place in found if place.model == model], known, end)
         axis.set_title(wrapped(model, width=44), loc="left")
-    figure.supxlabel(_note(found), fontsize=7.5)
+    figure.supxlabel(explained(_note(found), any(place.flagged for place in found)), fontsize=7.5)
     legend(figure, _legend(found, known))
     return figure
 
@@ -134,6 +138,9 @@ def _marker(axis: Axes, place: Place, line: _Line) -> None:
     face = line.colour if place.kind == ATTACKED else "white"
     axis.plot([place.radius], [place.value], line.marker, color=face, markersize=6, markeredgecolor=line.colour,
               markeredgewidth=1.2, linestyle="", zorder=4, clip_on=False)  # fmt: skip
+    if place.flagged:
+        axis.annotate(FLAG, (place.radius, place.value), (5, 3), textcoords="offset points", fontsize=8, color=line.colour,
+                      zorder=4)  # fmt: skip
 
 
 def _legend(found: Sequence[Place], known: Mapping[str, _Line]) -> list[Line2D]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.plots import keys, labels
-from bench.plots.panels import distinct, shape
+from bench.plots.panels import distinct, explained, marked, shape
 from bench.plots.restoration import Change, changes_of
 from bench.plots.saving import COLOURS, GREY, INK, MARKERS, freeze, new_figure, plain
 from bench.plots.staircases import legend
@@ -55,7 +55,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         axis.set_title(name, loc="left")
     if numbers:
         keys.draw(figure.add_subplot(cells[:, -1]), columns)
-    figure.supxlabel(_note(changes, one_model), fontsize=7.5)
+    flagged = any(change.flagged for change in changes)
+    figure.supxlabel(explained(_note(changes, one_model), flagged), fontsize=7.5)
     legend(figure, _legend(changes, [] if one_model else defenses))
     freeze(figure)
     for axis, own in zip(axes, shown, strict=True):
@@ -105,7 +106,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 def _label(axis: Axes, changes: Sequence[Change], numbers: dict[str, str], one_model: bool) -> None:
     names = [_name(change, one_model) for change in changes]
     places = [
-        labels.Labelled(change.clean, change.robust, numbers.get(name, name))
+        labels.Labelled(change.clean, change.robust, marked(numbers.get(name, name), change.flagged))
         for change, name in zip(changes, names, strict=True)
     ]
     across = [(c.clean_low, c.robust, c.clean_high, c.robust) for c in changes if c.clean_low == c.clean_low]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.plots import keys, labels
 from bench.plots.frames import CLEAN, WORST, Point
 from bench.plots.frames import points as lines
-from bench.plots.panels import distinct, footnote, shape
+from bench.plots.panels import distinct, explained, footnote, marked, shape
 from bench.plots.saving import COLOURS, GREY, INK, freeze, new_figure
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         axis.set_title(name, loc="left")
     if numbers:
         keys.draw(figure.add_subplot(cells[:, -1]), columns)
-    figure.supxlabel(f"robust accuracies: {footnote([pairs[0].worst])}", fontsize=7.5)
+    flagged = any(pair.worst.flagged for pair in pairs)
+    figure.supxlabel(explained(f"robust accuracies: {footnote([pairs[0].worst])}", flagged), fontsize=7.5)
     figure.legend(
         handles=_legend(pairs, diagonal=any(_crossed(axis) for axis in axes)),
         loc="outside upper left",
@@ -101,7 +102,7 @@ def _panel(axis: Axes, pairs: Sequence[_Pair]) -> None:
         axis.plot(clean.value, worst.value, "o" if worst.bare else "s", markersize=5.5, zorder=3, color=colour,
                   markeredgecolor=INK, markeredgewidth=0.7)  # fmt: skip
     axis.set_xlim(*_limits([end for clean, _ in pairs for end in (clean.low, clean.high)]))
-    axis.set_ylim(*_limits([end for _, worst in pairs for end in worst[-3:]]))
+    axis.set_ylim(*_limits([end for _, worst in pairs for end in (worst.value, worst.low, worst.high)]))
     axis.set_xlabel("clean accuracy (%)")
     axis.set_ylabel("robust accuracy, worst case (%)")
     for scale in (axis.xaxis, axis.yaxis):
@@ -117,7 +118,10 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _label(axis: Axes, pairs: Sequence[_Pair], numbers: dict[str, str]) -> None:
-    places = [labels.Labelled(c.value, w.value, numbers.get(w.row, w.row)) for c, w in pairs]
+    places = [
+        labels.Labelled(clean.value, worst.value, marked(numbers.get(worst.row, worst.row), worst.flagged))
+        for clean, worst in pairs
+    ]
     across = [(clean.low, worst.value, clean.high, worst.value) for clean, worst in pairs]
     up = [(clean.value, worst.low, clean.value, worst.high) for clean, worst in pairs if worst.sure]
     diagonal = [(at, at, at + 1.0, at + 1.0) for at in range(100)]

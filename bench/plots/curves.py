@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plots import staircases
-from bench.plots.panels import Look, distinct, shape, wrapped
+from bench.plots.panels import Look, distinct, explained, marked, shape, wrapped
 from bench.plots.saving import COLOURS, DASHES, new_figure, plain
 from bench.plots.staircases import CURVE, FIXED, UNION, Dashes, Step
 
@@ -58,14 +58,16 @@ def draw(frame: pd.DataFrame, known: Mapping[str, Look]) -> Figure | None:
     for index, row in enumerate(details):
         axis = figure.add_subplot(cells[above + index // columns, index % columns])
         _detail(axis, [step for step in steps if step.row == row], known, dashes)
-        axis.set_title(wrapped(row, width=44), loc="left")
-    figure.supxlabel(
-        f"every curve is an upper bound; bands and whiskers: 95 % interval over {steps[0].images:,} images",
-        fontsize=7.5,
-    )
+        axis.set_title(_name(steps, row), loc="left")
+    note = f"every curve is an upper bound; bands and whiskers: 95 % interval over {steps[0].images:,} images"
+    figure.supxlabel(explained(note, any(step.flagged for step in steps)), fontsize=7.5)
     if details:
         staircases.legend(figure, _legend(series, known, dashes))
     return figure
+
+
+def _name(steps: Sequence[Step], row: str) -> str:
+    return marked(wrapped(row, width=44), any(step.row == row and step.flagged for step in steps))
 
 
 def _worth_it(steps: Sequence[Step]) -> bool:
@@ -103,7 +105,7 @@ def _overview(axis: Axes, steps: Sequence[Step], rows: Sequence[str]) -> None:
         look = Look(_LINES[index % len(_LINES)], "", "")
         own = [step for step in steps if step.row == row and step.kind == UNION]
         staircases.draw(axis, _to(own, end), look, DASHES[index // len(_LINES) % len(DASHES)])
-        axis.lines[-1].set_label(wrapped(row, width=44))
+        axis.lines[-1].set_label(_name(steps, row))
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), ncols=-(-len(rows) // _NAMES), borderaxespad=0)
     axis.set_title("worst case of every row over its minimum-norm attacks", loc="left")
 

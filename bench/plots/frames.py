@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics import estimates
-from bench.store.outcomes import CellOutcome, FloatArray, OutcomeStatus, RowOutcome, RunOutcome, least_correct
+from bench.store.audit import Finding
+from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, least_correct
+from bench.store.records import Flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +38,14 @@ class Point(NamedTuple):
     kind: str
     """``attack``, ``clean``, ``gradient-free``, ``oblivious`` or ``worst case``"""
     status: str
-    """that of the cells; ``bound`` where a worst case is only known to be at most ``value``"""
+    """that of the cells; ``bound`` where the number is only known to be at most ``value``"""
     value: float
     """NaN where there is no number"""
     low: float
     """end of the 95 % interval; NaN where there is none"""
     high: float
+    flagged: bool = False
+    """whether something speaks against the row's numbers: :func:`flagged`"""
 
     @property
     def known(self) -> bool:
@@ -86,7 +90,7 @@ def accuracy(outcome: RunOutcome) -> pd.DataFrame:
     lines = [
         Point(
             row.threat_model.label, row.threat_model.norm, float(row.threat_model.eps), row.label, row.bare,
-            order[row.label], outcome.samples, series.series, series.kind, series.status, *_numbers(series),
+            order[row.label], outcome.samples, series.series, series.kind, series.status, *_numbers(series), flagged(row),
         )
         for row in outcome.rows
         for series in _series(row)
@@ -108,6 +112,14 @@ def examples(frame: pd.DataFrame) -> list[Example]:
 def by_worst(rows: tuple[RowOutcome, ...]) -> list[RowOutcome]:
     """Complete rows by worst case, then the others, those of which nothing is known last."""
     return sorted(rows, key=lambda row: (not row.complete, not row.known.any(), -float(row.worst_correctness.sum())))
+
+
+def flagged(row: RowOutcome) -> bool:
+    """Whether a warning speaks of a row, or something makes it invalid or keeps it from being complete."""
+    marks: list[Flag | Finding] = [*row.findings]
+    for cell in row.cells:
+        marks += [*cell.findings, *(() if cell.result is None else cell.result.flags)]
+    return not row.complete or any(mark.severity != "info" for mark in marks)
 
 
 class _Series(NamedTuple):
@@ -135,8 +147,10 @@ def _series(row: RowOutcome) -> list[_Series]:
     return [*found, _Series(WORST, WORST, row.worst_correctness, status)]
 
 
-def _status(cells: list[CellOutcome]) -> OutcomeStatus:
-    return next((cell.status for cell in cells if cell.status != "done"), "done")
+def _status(cells: list[CellOutcome]) -> str:
+    """What keeps the cells from having a number; ``bound`` where they have one that is invalid."""
+    done = "done" if all(cell.valid for cell in cells) else "bound"
+    return next((cell.status for cell in cells if cell.status != "done"), done)
 
 
 def _numbers(series: _Series) -> tuple[float, float, float]:

@@ -14,6 +14,8 @@ from bench.plots.saving import COLOURS, HATCHES, INK, MARKERS, plain
 _LABEL = 30
 """Characters after which a name goes on in the next line."""
 WHITE = "#ffffff"
+FLAG = "⚑"
+FLAGGED = f"{FLAG} flagged: see the notes under the table"
 
 
 class Look(NamedTuple):
@@ -79,6 +81,16 @@ def _broken(text: str, width: int) -> list[str]:
                 lines.append("")
             lines[-1] += piece
     return [line.strip() for line in lines]
+
+
+def marked(name: str, flagged: bool) -> str:
+    """A name, and a flag beside it where something speaks against its numbers."""
+    return f"{name} {FLAG}" if flagged else name
+
+
+def explained(note: str, flagged: bool) -> str:
+    """The note below a plot, and what a flag says where there is one."""
+    return f"{note}\n{FLAGGED}" if flagged else note
 
 
 def footnote(points: Sequence[Point]) -> str:

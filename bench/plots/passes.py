@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plots import staircases
-from bench.plots.panels import Look, distinct, shape, wrapped
+from bench.plots.panels import Look, distinct, explained, marked, shape, wrapped
 from bench.plots.saving import new_figure, plain
 from bench.plots.staircases import Dashes, Step
 
@@ -47,10 +47,12 @@ def draw(frame: pd.DataFrame, known: Mapping[str, Look]) -> Figure | None:
     largest = max(step.x for step in steps)
     for index, row in enumerate(rows):
         axis = figure.add_subplot(grid.rows, grid.columns, index + 1)
-        _panel(axis, [step for step in steps if step.row == row], known, dashes, largest)
-        axis.set_title(wrapped(f"{row} | {steps[0].panel}", width=44), loc="left")
+        own = [step for step in steps if step.row == row]
+        _panel(axis, own, known, dashes, largest)
+        axis.set_title(marked(wrapped(f"{row} | {steps[0].panel}", width=44), own[0].flagged), loc="left")
     first = f"the first {len(rows)} of {len(everything)} rows; " if len(everything) > len(rows) else ""
-    figure.supxlabel(first + _NOTE.format(images=steps[0].images), fontsize=7.5)
+    note = first + _NOTE.format(images=steps[0].images)
+    figure.supxlabel(explained(note, any(step.flagged for step in steps)), fontsize=7.5)
     handles = [
         Line2D([], [], color=staircases.line_colour(known[name]), linestyle=dashes[name], linewidth=1.6, label=plain(name),
                marker=known[name].marker, markersize=4)

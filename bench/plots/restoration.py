@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bench.plots.frames import flagged
 from bench.stats import paired_difference
 from bench.store.outcomes import FloatArray, RowOutcome, RunOutcome
 from bench.store.records import Estimate
@@ -35,6 +36,8 @@ class Change(NamedTuple):
     """the same of the worst case"""
     robust_low: float
     robust_high: float
+    flagged: bool = False
+    """whether something speaks against the numbers of the row, or of its bare model: :func:`bench.plots.frames.flagged`"""
 
     @property
     def sure(self) -> bool:
@@ -57,6 +60,8 @@ class Restored(NamedTuple):
     low: float
     """end of the 95 % interval; NaN where there is none"""
     high: float
+    flagged: bool = False
+    """whether something speaks against the row's numbers"""
 
 
 def changes(outcome: RunOutcome) -> pd.DataFrame:
@@ -81,10 +86,13 @@ def by_eps(outcome: RunOutcome) -> pd.DataFrame:
         rates = list(_rates(row))
         if rates:
             attack, rate = min(rates, key=lambda item: item[1].value or 0.0)
+            value, low, high = (
+                np.nan if number is None else 100 * number for number in (rate.value, rate.low, rate.high)
+            )
             lines.append(
                 Restored(
-                    row.threat_model.norm, float(row.threat_model.eps), row.model, row.defense, attack, rate.n,
-                    *(np.nan if number is None else 100 * number for number in (rate.value, rate.low, rate.high)),
+                    row.threat_model.norm, float(row.threat_model.eps), row.model, row.defense, attack, rate.n, value, low,
+                    high, flagged(row),
                 )
             )  # fmt: skip
     return _frame(Restored._fields, lines)
@@ -110,7 +118,7 @@ def _change(row: RowOutcome, bare: RowOutcome) -> Iterator[Change]:
         robust = (robust[0], np.nan, np.nan)
     yield Change(
         row.threat_model.label, row.model, row.defense, len(row.known), "done" if row.complete else "bound",
-        *_paired(row.clean_correctness, bare.clean_correctness), *robust,
+        *_paired(row.clean_correctness, bare.clean_correctness), *robust, flagged=flagged(row) or flagged(bare),
     )  # fmt: skip
 
 

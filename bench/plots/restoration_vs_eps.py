@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plots.panels import distinct, eps_axis, shape, wrapped
+from bench.plots.panels import FLAG, distinct, eps_axis, explained, shape, wrapped
 from bench.plots.restoration import Restored, restored_of
 from bench.plots.saving import COLOURS, DASHES, MARKERS, new_figure, plain
 from bench.plots.staircases import Dashes, legend
@@ -57,7 +57,8 @@ def draw(frame: pd.DataFrame) -> Figure | None:
         _panel(axis, [rate for rate in rates if (rate.norm, rate.model) == (norm, model)], known)
         axis.set_title(wrapped(model, width=44), loc="left")
     fewest, most = min(rate.images for rate in rates), max(rate.images for rate in rates)
-    figure.supxlabel(_NOTE.format(images=f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"), fontsize=7.5)
+    note = _NOTE.format(images=f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}")
+    figure.supxlabel(explained(note, any(rate.flagged for rate in rates)), fontsize=7.5)
     legend(
         figure,
         [
@@ -91,5 +92,9 @@ def _panel(axis: Axes, rates: Sequence[Restored], known: Mapping[str, _Line]) ->
         )
         axis.plot(eps, [rate.value for rate in own], color=line.colour, linestyle=line.dashes, linewidth=1.4, zorder=3,
                   marker=line.marker, markersize=5, markeredgecolor="white", markeredgewidth=0.4)  # fmt: skip
+        for place, rate in zip(eps, own, strict=True):
+            if rate.flagged:
+                axis.annotate(FLAG, (place, rate.value), (4, 4), textcoords="offset points", fontsize=7, color=line.colour,
+                              zorder=4)  # fmt: skip
     axis.set_ylim(-2, 102)
     axis.set_ylabel("label restoration rate (%)")

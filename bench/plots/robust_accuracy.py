@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from bench.plots.frames import CLEAN, WORST, Point
 from bench.plots.frames import points as lines
-from bench.plots.panels import WHITE, Look, distinct, footnote, looks, shape, wrapped
+from bench.plots.panels import FLAG, WHITE, Look, distinct, explained, footnote, looks, marked, shape, wrapped
 from bench.plots.saving import GREY, INK, new_figure, plain
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     known, panels = looks(points), distinct(frame["threat_model"])
     rows = distinct(point.row for point in points)
     grid, bars = shape(len(panels)), len(rows) <= _BARS
-    bands = _bands(points, rows, bars=bars)
+    bands, everywhere = _bands(points, rows, bars=bars), _flagged_everywhere(points)
     unit = 0.17 if bars else 0.052
     height = unit * (bands[-1].top + bands[-1].height)
     figure = new_figure(
@@ -59,19 +59,28 @@ def draw(frame: pd.DataFrame) -> Figure | None:
     )
     axes = figure.subplots(grid.rows, grid.columns, sharex=True, sharey=True, squeeze=False)
     for axis, threat_model in zip(axes.flat, panels, strict=False):
-        _panel(axis, [point for point in points if point.threat_model == threat_model], bands, known, bars=bars)
+        own = [point for point in points if point.threat_model == threat_model]
+        _panel(axis, own, bands, known, bars=bars, everywhere=everywhere)
         axis.set_title(threat_model, loc="left")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     axes[0, 0].set_yticks(
-        [band.top + band.height / 2 for band in bands], [wrapped(band.name, _NAME[bars]) for band in bands]
+        [band.top + band.height / 2 for band in bands],
+        [marked(wrapped(band.name, _NAME[bars]), band.name in everywhere) for band in bands],
     )
     axes[0, 0].set_ylim(bands[-1].top + bands[-1].height, 0)
     axes[0, 0].set_xlim(0, 100)
-    figure.supxlabel(f"robust accuracy (%), {footnote(points)}", fontsize=8.5)
+    flagged = any(point.flagged for point in points)
+    figure.supxlabel(explained(f"robust accuracy (%), {footnote(points)}", flagged), fontsize=8.5)
     handles = _legend(known, bars=bars)
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 2 + 2 * grid.columns))
     return figure
+
+
+def _flagged_everywhere(points: Sequence[Point]) -> set[str]:
+    """The rows whose name has the flag: those that are flagged in every panel; others have it where they are."""
+    rows = {point.row for point in points}
+    return rows - {point.row for point in points if not point.flagged}
 
 
 def _bands(points: Sequence[Point], rows: Sequence[str], *, bars: bool) -> list[_Band]:
@@ -86,7 +95,15 @@ def _bands(points: Sequence[Point], rows: Sequence[str], *, bars: bool) -> list[
     return bands
 
 
-def _panel(axis: Axes, points: Sequence[Point], bands: Sequence[_Band], known: dict[str, Look], *, bars: bool) -> None:
+def _panel(
+    axis: Axes,
+    points: Sequence[Point],
+    bands: Sequence[_Band],
+    known: dict[str, Look],
+    *,
+    bars: bool,
+    everywhere: set[str],
+) -> None:
     axis.grid(axis="x")
     axis.tick_params(axis="y", length=0)
     axis.tick_params(labelbottom=True)
@@ -100,6 +117,9 @@ def _panel(axis: Axes, points: Sequence[Point], bands: Sequence[_Band], known: d
             if series in own:
                 _mark(axis, own[series], place + 0.5, look, bars=bars)
                 place += 1
+        if WORST in own and own[WORST].flagged and band.name not in everywhere:
+            axis.annotate(FLAG, (1, place - 0.5), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                          va="center", fontsize=7, color=INK)  # fmt: skip
         if CLEAN in own and own[CLEAN].known:
             ends = [band.top + 0.2, band.top + band.height - 0.2]
             axis.plot([own[CLEAN].value] * 2, ends, color=INK, linewidth=1.2, zorder=3, clip_on=False)
@@ -114,8 +134,9 @@ def _mark(axis: Axes, point: Point, y: float, look: Look, *, bars: bool) -> None
     bound = point.status == "bound"
     face = WHITE if bound else look.colour
     if bars:
-        axis.barh(y, point.value, 0.92, color=face, edgecolor=INK, linewidth=0.5, hatch=look.hatch, zorder=2,
-                  linestyle="--" if bound else "-")  # fmt: skip
+        edge = look.colour if bound and look.colour != WHITE else INK
+        axis.barh(y, point.value, 0.92, color=face, edgecolor=edge, linewidth=1.0 if bound else 0.5, hatch=look.hatch,
+                  zorder=2, linestyle="--" if bound else "-")  # fmt: skip
     else:
         size = 4.6 if point.kind == WORST else 4.0
         axis.plot(point.value, y, look.marker, color=face, markeredgecolor=INK, markeredgewidth=0.5, markersize=size)

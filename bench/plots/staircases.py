@@ -45,6 +45,8 @@ class Step(NamedTuple):
     low: float
     high: float
     images: int
+    flagged: bool = False
+    """whether something speaks against the row's numbers"""
 
 
 def distances(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
@@ -55,6 +57,7 @@ def distances(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
         points: its accuracies; those of attacks without a curve, of the rows that have one, are kept as points.
     """
     order = {point.row: point.order for point in points}
+    flagged = {(point.norm, point.row) for point in points if point.flagged}
     curves = distance_curves(outcome)
     rows: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
@@ -73,7 +76,7 @@ def distances(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
             if (point.norm, point.row) == (norm, row) and point.sure and point.series not in names
             and point.kind in ("attack", GRADIENT_FREE)
         ]  # fmt: skip
-    return _frame(steps)
+    return _frame([step._replace(flagged=(step.panel, step.row) in flagged) for step in steps])
 
 
 def passes(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
@@ -84,11 +87,12 @@ def passes(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
         points: its accuracies.
     """
     order = {point.row: point.order for point in points}
+    flagged = {(point.threat_model, point.row) for point in points if point.flagged}
     steps = []
     for curve in pass_curves(outcome):
         series = GRADIENT_FREE if curve.role == "gradient_free" else curve.attack
         steps += _steps(curve.threat_model.label, order[curve.label], series, CURVE, curve, [curve.end])
-    return _frame(steps)
+    return _frame([step._replace(flagged=(step.panel, step.row) in flagged) for step in steps])
 
 
 def steps_of(frame: pd.DataFrame) -> list[Step]:

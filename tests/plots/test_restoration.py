@@ -123,7 +123,7 @@ def test_bounds_have_no_interval_and_are_hollow(tmp_path: Path) -> None:
     found = markers(axis)
     assert found["o"] == (pytest.approx(-5), pytest.approx(25), to_hex(saving.COLOURS[0]))
     assert found["s"] == (pytest.approx(10), pytest.approx(45), "#ffffff")
-    assert {"jpeg-q75", "gaussian_blur-s1", "at most: not complete", "no change"} <= set(texts(figure))
+    assert {"jpeg-q75", "gaussian_blur-s1 ⚑", "at most: not complete", "no change"} <= set(texts(figure))
     (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
     assert left < 0 < right
     assert low < 0 < high

@@ -110,6 +110,43 @@ def mcnemar(a: BoolArray, b: BoolArray) -> float:
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
+def mcnemar_greater(a: BoolArray, b: BoolArray) -> float:
+    """McNemar's exact one-sided test: the p-value that ``a`` holds no more often than ``b`` on the same images.
+
+    Where ``a`` can only hold where ``b`` does as well or besides it, this is the sign test of what it holds besides.
+
+    Args:
+        a: outcomes of the first, shape (N,).
+        b: outcomes of the second on the same images, shape (N,).
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"paired outcomes must have the same shape, got {a.shape} and {b.shape}")
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    return 1.0 if only_a == 0 else float(special.bdtrc(only_a - 1, only_a + only_b, 0.5))
+
+
+def binomial_greater(successes: int, n: int, p: float) -> float:
+    """The probability of at least so many successes (the exact one-sided binomial test).
+
+    Args:
+        successes: 0 to n.
+        n: number of trials.
+        p: probability of each under the null hypothesis.
+    """
+    return 1.0 if successes <= 0 else float(special.bdtrc(successes - 1, n, p))
+
+
+def binomial_two_sided(successes: int, n: int, p: float) -> float:
+    """The exact two-sided binomial test: twice the smaller tail, at most 1.
+
+    Args:
+        successes: 0 to n.
+        n: number of trials.
+        p: probability of each under the null hypothesis.
+    """
+    return min(1.0, 2 * min(float(special.bdtr(successes, n, p)), binomial_greater(successes, n, p)))
+
+
 def paired(a: BoolArray | FloatArray, b: BoolArray | FloatArray) -> float:
     """The two-sided p-value that two models do equally well on the same images.
 

@@ -12,6 +12,15 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run's directory, such as results/quickstart/default.", metavar="RUN")],
 ) -> None:
     """Make the leaderboard and the plots of a run again from its records; needs neither torch nor the models."""
+    draw(run)
+
+
+def draw(run: Path) -> None:
+    """Writes the tables and plots of a run, and prints the tables and the files' names.
+
+    Args:
+        run: the run's directory.
+    """
     import shutil
 
     from bench import leaderboard, plots

@@ -6,7 +6,6 @@ in float32, as in a cell. Nothing is reused from smaller eps or from survivors o
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -28,9 +27,8 @@ class ProbeResult(_Record):
     eps: str
     """exact, as a fraction"""
     broken: tuple[bool, ...] = ()
-    """verified successes, by sample of the subset; none where the probe failed"""
-    correctness: tuple[float, ...] = ()
-    """share of the scoring draws that stay right, by sample; 0 or 1 for deterministic models"""
+    """verified successes, by sample of the subset (by the majority of the scoring draws of a stochastic defense); none where
+    the probe failed"""
     failed: str = ""
     """why there is no result, in one line"""
     seconds: float = 0.0
@@ -49,15 +47,12 @@ class Gradients(_Record):
     """the gradient of the cross-entropy is exactly zero, though that of the margin isn't"""
     vanishing: float
     """the whole ball, taken as linear, would change the margin by less than a thousandth of it"""
-    noise_cosine: float
-    """median cosine between the gradients at a point and at one that tiny noise away; NaN where it couldn't be measured"""
-    slope_error: float
-    """median relative error of the gradient's own prediction for a tiny step along it; NaN where it couldn't be measured"""
-
-    @property
-    def known(self) -> bool:
-        """Whether the two medians could be measured."""
-        return not (math.isnan(self.noise_cosine) or math.isnan(self.slope_error))
+    noise_cosine: float | None
+    """median cosine between the gradients at a point and at one that tiny noise away; ``None`` where there is nothing to
+    measure"""
+    slope_error: float | None
+    """median relative error of the gradient's own prediction for a tiny step along it; ``None`` where there is nothing to
+    measure, and where the attacker's gradient is only meant to be near (BPDA, EOT)"""
 
 
 class RowProbes(_Record):
@@ -78,7 +73,7 @@ class RowProbes(_Record):
     gradients: Gradients | None = None
     controls: dict[str, ProbeResult] = {}
     """by attack: what it breaks of a linear model whose breakable samples are known exactly; ``details`` has ``breakable``"""
-    behaviour: dict[str, Any] = {}  # Any: JSON values
-    """what a few clean passes showed: ``training``, ``optimises``, ``random``, ..."""
+    strongest: str = ""
+    """the row's strongest white-box attack, which the probes vary"""
     failed: str = ""
     """why the row couldn't be probed at all, in one line"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bench.cli import doctor, list_names, plan, report, run, schema, show, submit, train, validate
+from bench.cli import doctor, explain, list_names, plan, report, run, schema, show, submit, train, validate
 from bench.cli.stopping import stoppable
 
 EXIT_CODES = (
@@ -29,6 +29,7 @@ app.command("plan")(stoppable(plan.plan))
 app.command("list")(stoppable(list_names.list_names))
 app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
+app.command("explain")(stoppable(explain.explain))
 app.command("submit")(stoppable(submit.submit))
 app.command("train")(stoppable(train.train))
 app.command("schema")(stoppable(schema.schema))

@@ -37,6 +37,30 @@ def _part(cell: CellOutcome) -> str:
     return "exact gradient" if cell.result is None else gradient_of(cell.result.defense)
 
 
+def attacker(defense: DefenseSpec) -> str:
+    """How the adaptive adversary attacks a defense, for people: whose gradient, how many draws, the detector too."""
+    facts = declared(defense)
+    parts = [
+        f"{link.id or link.name}: {_gradient(link)}" if defense.chain else _gradient(link) for link in defense.links
+    ]
+    if facts.stochastic:
+        parts.append(f"each gradient averaged over {defense.eot_iter or 1} draw{'s' * (defense.eot_iter != 1)} (EOT)")
+    if facts.rejects:
+        parts.append("the classifier first and then its detector (joint)")
+    return "; ".join(parts)
+
+
+def _gradient(link: DefenseSpec) -> str:
+    """Whose gradient stands for that of one defense."""
+    if link.surrogate == "exact":
+        return "the exact gradient, as the suite asks"
+    if link.surrogate is not None and link.surrogate != "own":
+        return f"BPDA with the gradient of {link.surrogate} in its place"
+    if declared(link).differentiable:
+        return "the exact gradient"
+    return f"BPDA with the stand-in that {link.name} brings (the identity where it brings none)"
+
+
 def gradient_of(defense: DefenseSpec) -> str:
     """How the adaptive adversary takes the gradient of a defense: ``exact gradient``, ``BPDA``, ``EOT + joint``, ..."""
     facts = declared(defense)

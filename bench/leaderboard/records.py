@@ -16,11 +16,13 @@ from bench.store.records import Cost, Estimate
 SCHEMA_VERSION = 1
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Base of all records here: immutable, unknown fields refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Score(_Record):
+class Score(Record):
     """What one attack, or one kind of cell, left of a row: per sample the worst over its cells (seeds, attacks)."""
 
     status: OutcomeStatus
@@ -38,7 +40,7 @@ class Score(_Record):
     """those warnings, and what makes cells invalid, that speak of these cells and not of all cells of the row"""
 
 
-class Broken(_Record):
+class Broken(Record):
     """What one part of the adversary broke of a defended row."""
 
     count: int
@@ -47,7 +49,7 @@ class Broken(_Record):
     """those of them that no other part broke"""
 
 
-class Restored(_Record):
+class Restored(Record):
     """What a defense does besides surviving; shares in [0, 1], ``None`` where there is nothing to measure."""
 
     labels: float | None
@@ -78,7 +80,7 @@ class Restored(_Record):
     """the same at a threshold that rejects 5 % of the clean images"""
 
 
-class PublishedNumbers(_Record):
+class PublishedNumbers(Record):
     """What RobustBench has published for this model; shares in [0, 1]."""
 
     entry: str
@@ -95,7 +97,7 @@ class PublishedNumbers(_Record):
     link: str
 
 
-class Row(_Record):
+class Row(Record):
     """One (model, defense) under one threat model."""
 
     rank: tuple[int, int] | None
@@ -130,7 +132,7 @@ class Row(_Record):
     """all that are said of the row"""
 
 
-class Note(_Record):
+class Note(Record):
     """Something that a reader of the numbers must know."""
 
     number: int
@@ -145,7 +147,7 @@ class Note(_Record):
     """what to do, where the audit says so"""
 
 
-class Table(_Record):
+class Table(Record):
     """All rows of one threat model."""
 
     threat_model: str
@@ -162,7 +164,7 @@ class Table(_Record):
     """by severity, how many findings of the audit speak of this table, of its rows or of the whole run"""
 
 
-class Audited(_Record):
+class Audited(Record):
     """What became of the audit of a run."""
 
     made: str
@@ -174,7 +176,7 @@ class Audited(_Record):
     rules: tuple[RuleResult, ...]
 
 
-class CellNumbers(_Record):
+class CellNumbers(Record):
     """The metrics and the cost of one cell."""
 
     cell: str
@@ -190,7 +192,7 @@ class CellNumbers(_Record):
     cost: Cost | None
 
 
-class Leaderboard(_Record):
+class Leaderboard(Record):
     """``leaderboard.json``."""
 
     schema_version: int = SCHEMA_VERSION

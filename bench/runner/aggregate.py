@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import metrics
 from bench.errors import StoreError
@@ -11,7 +12,9 @@ from bench.runner.cell_flags import cell_flags
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
 from bench.store.parts import ShardReport
-from bench.store.records import SMALLER_EPS, CellResult, Cost, StageResult, Status
+from bench.store.records import SMALLER_EPS, CellResult, Cost, Estimate, Flag, StageResult, Status
+from bench.suites.cells import Cell
+from bench.suites.spec import Suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,20 +39,46 @@ def finished(
     wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
     if len(wanted) != len(plan.dataset):
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
-    if planned.cell.search != "strongest":  # what stopped early leaves no minimal distance to take a median of
-        wanted = wanted.assign(minimal_distance=math.nan)
-    estimates = metrics.compute(wanted, plan.suite.metrics, norm=planned.cell.threat_model.norm)
-    return _record(
-        plan,
-        planned,
-        "done",
-        environment,
-        " and ".join(sorted({report.precision for report in reports})),
-        metrics=estimates,
-        stages=_stages(wanted, reports),
-        cost=_cost(reports, reused=int((wanted["stage"] == SMALLER_EPS).sum())),
-        flags=cell_flags(plan.suite, planned.cell, wanted, reports),
+    found = figures(plan.suite, planned.cell, wanted, reports)
+    return _record(plan, planned, "done", environment, **found._asdict())
+
+
+class Figures(NamedTuple):
+    """What a cell's record says of its rows, by the record's own names."""
+
+    metrics: dict[str, Estimate]
+    stages: tuple[StageResult, ...]
+    cost: Cost
+    flags: tuple[Flag, ...]
+    precision: str
+
+
+def figures(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: list[ShardReport]) -> Figures:
+    """All that follows from the rows of a cell and the reports of its shards.
+
+    Args:
+        suite: names the metrics, and says who attacks.
+        cell: the cell.
+        rows: of the samples that count.
+        reports: what its shards cost.
+
+    Raises:
+        MetricError: where a metric can't be computed.
+    """
+    if cell.search != "strongest":  # what stopped early leaves no minimal distance to take a median of
+        rows = rows.assign(minimal_distance=math.nan)
+    return Figures(
+        metrics=metrics.compute(rows, suite.metrics, norm=cell.threat_model.norm),
+        stages=_stages(rows, reports),
+        cost=_cost(reports, reused=int((rows["stage"] == SMALLER_EPS).sum())),
+        flags=cell_flags(suite, cell, rows, reports),
+        precision=" and ".join(sorted({report.precision for report in reports})),
     )
+
+
+def sealed(result: CellResult, seals: Mapping[str, str]) -> CellResult:
+    """The record with the digests of the files that its number rests on."""
+    return result.model_copy(update={"provenance": {**result.provenance, "parts": dict(seals)}})
 
 
 def failed(
@@ -67,6 +96,8 @@ def _record(
         "weights": located.weights_digest if located else None,
         "architecture": located.architecture_digest if located else None,
         "dataset": plan.dataset.digest,
+        "facts": planned.made_of,
+        "precision": cell.precision,
         "published": list(located.published) if located and located.published else None,
         "model_note": located.note if located else "",
         "environment": environment,

@@ -60,10 +60,16 @@ class PlannedCell:
     smaller: PlannedCell | None = None
     defended: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
 
+    @property
+    def made_of(self) -> dict[str, Any]:  # Any: JSON values
+        """All that the id is made of beside the cell: the facts, and the hash of the cell that it builds on."""
+        more = {} if self.smaller is None else {"smaller_eps": hash_of(self.smaller.id)}
+        return {**self.facts, **more}
+
     def built_on(self, smaller: PlannedCell | None) -> PlannedCell:
         """The same cell, and with it another id, where it builds on another smaller eps, or on none."""
-        more = {} if smaller is None else {"smaller_eps": hash_of(smaller.id)}
-        return replace(self, id=self.cell.id({**self.facts, **more}), smaller=smaller)
+        other = replace(self, smaller=smaller)
+        return replace(other, id=self.cell.id(other.made_of))
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,14 +237,15 @@ class _Run:
         return self.examples[1]
 
     def _finish(self, planned: PlannedCell, *, fresh: bool) -> CellResult:
+        old = None if fresh else self._old(planned)
         try:
             rows, reports = self.directory.read_part_frames(planned.id)
             result = aggregate.finished(self.plan, planned, rows, reports, self.environment)
+            if old is not None and old.status == "done" and _same(old, result):
+                return old
+            result = aggregate.sealed(result, self.directory.seals(planned.id))
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge)
             return self._failed(planned, "error", _reason(error), traceback.format_exc())
-        old = self._old(planned)
-        if not fresh and old is not None and old.status == "done" and _same(old, result):
-            return old
         self.directory.write_cell(result)
         return result
 

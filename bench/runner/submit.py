@@ -133,7 +133,8 @@ def submit(
                 judged = _judged(worker, shard, examples)
                 directory.write_shard(shard.cell_id, shard.index, judged.records, judged.report, judged.examples)
             rows, reports = directory.read_part_frames(planned.id)
-            directory.write_cell(aggregate.finished(plan, planned, rows, reports, environment(chosen)))
+            result = aggregate.finished(plan, planned, rows, reports, environment(chosen))
+            directory.write_cell(aggregate.sealed(result, directory.seals(planned.id)))
         if planned.id not in record.cells:
             others = (cell for cell in record.cells if hash_of(cell) != hash_of(planned.id))
             directory.write_run(record.model_copy(update={"cells": (*others, planned.id)}))

@@ -6,7 +6,7 @@ an attack of the suite would take a gradient is not in it, so that more EOT draw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,7 @@ def submitted_cell(plan: Plan, row: PlannedCell, attack: AttackSpec, seed: int) 
         precision="float32",
     )  # fmt: skip
     facts = _facts(plan, row)
-    return PlannedCell(cell, _id(cell, facts), row.located, row.unavailable, row.broken, "successes", facts)
+    return PlannedCell(cell, submitted_id(cell, facts), row.located, row.unavailable, row.broken, "successes", facts)
 
 
 def _facts(plan: Plan, row: PlannedCell) -> dict[str, Any]:  # Any: JSON values
@@ -55,7 +55,13 @@ def _facts(plan: Plan, row: PlannedCell) -> dict[str, Any]:  # Any: JSON values
     return row_facts(row.cell, plan.dataset.digest, row.located, calibration, defended=row.defended)
 
 
-def _id(cell: Cell, facts: dict[str, Any]) -> str:  # Any: JSON values
+def submitted_id(cell: Cell, facts: Mapping[str, Any]) -> str:  # Any: JSON values
+    """The id of a submission's cell.
+
+    Args:
+        cell: the cell; ``digest`` among the attack's ``args`` is the file's.
+        facts: as :func:`bench.runner.facts.row_facts` gives them.
+    """
     attack = AttackSpec(name=NAME, args={"digest": cell.attack.args["digest"]})
     judged = replace(cell, attack=attack, defense=_as_judged(cell.defense))
     return f"{cell.slug}-{digest(judged.identity(facts))}"

@@ -25,7 +25,7 @@ def refuse_changed(directory: RunDirectory, record: RunRecord, plan: Plan, row: 
     shown = {hash_of(cell) for cell in record.cells}
     found: dict[str, PlannedCell | None] = {}
     own = [one for one in plan.cells if one.cell.role != "prerequisite" and _row(one) == _row(row)]
-    changed = [one for one in own if _shown(one, shown, found) is None]
+    changed = [one for one in own if as_shown(one, shown, found) is None]
     if not changed:
         return
     differences = _differences(directory, record, plan, changed)
@@ -41,12 +41,18 @@ def _row(planned: PlannedCell) -> tuple[str, str, object]:
     return cell.model.id, cell.defense_id, cell.threat_model
 
 
-def _shown(planned: PlannedCell, shown: set[str], found: dict[str, PlannedCell | None]) -> PlannedCell | None:
-    """The cell as the run has it, which may build on another smaller eps where one had failed; ``None`` if it hasn't."""
+def as_shown(planned: PlannedCell, shown: set[str], found: dict[str, PlannedCell | None]) -> PlannedCell | None:
+    """The cell as the run has it, which may build on another smaller eps where one had failed; ``None`` if it hasn't.
+
+    Args:
+        planned: a cell of the suite.
+        shown: hashes of the cells that the run lists.
+        found: what was asked before, by the planned cells' ids; gets the answers.
+    """
     if planned.id not in found:
         smaller, below = [], planned.smaller
         while below is not None:
-            smaller.append(_shown(below, shown, found))
+            smaller.append(as_shown(below, shown, found))
             below = below.smaller
         candidates = [planned.built_on(one) for one in smaller if one is not None] + [planned.built_on(None)]
         found[planned.id] = next((one for one in candidates if hash_of(one.id) in shown), None)

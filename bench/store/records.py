@@ -196,7 +196,8 @@ class CellResult(BaseModel):
     """why the cell is an error or unavailable, in one line"""
     traceback: str = ""
     provenance: dict[str, Any] = {}  # Any: JSON values
-    """digests and versions that the id was made from, the device, the times"""
+    """digests and versions, the device, the times; ``facts`` and ``precision`` are what the id was made of beside the fields
+    here, ``parts`` the sha256 of the files that a finished cell's number rests on"""
 
     @property
     def defense_id(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from bench.digests import file_digest
 from bench.errors import SchemaError, StoreError
 from bench.store import parts
 from bench.store.atomic import explained, write_text
@@ -135,7 +136,7 @@ class RunDirectory:
         import pandas as pd
 
         directory = self._directory("samples", cell)
-        read = [parts.read_rows(path) for path in sorted(directory.glob("part-*.parquet"))]
+        read = [parts.read_rows(path) for path in self.sample_parts(cell)]
         reports = [report for part in read for report in part.reports]
         if not read:
             return pd.DataFrame(columns=list(SampleRecord._fields)), reports
@@ -158,6 +159,26 @@ class RunDirectory:
             tuple(sample for examples in read for sample in examples.sample_ids),
             np.concatenate([examples.images for examples in read]),
         )
+
+    def sample_parts(self, cell: str) -> list[Path]:
+        """The files that hold the rows of one cell, in the order of its shards."""
+        return sorted(self._directory("samples", cell).glob("part-*.parquet"))
+
+    def parts_of(self, cell: str) -> dict[str, Path]:
+        """The files that a cell's number rests on, by names such as ``samples/part-00000.parquet``: without the cell's."""
+        rows = {f"samples/{path.name}": path for path in self.sample_parts(cell)}
+        return {**rows, **{f"adversarial/{path.name}": path for path in self.example_parts(cell)}}
+
+    def seals(self, cell: str) -> dict[str, str]:
+        """The sha256 of each of a cell's parts as they lie on disk, by the same names.
+
+        Raises:
+            StoreError: where a file can't be read.
+        """
+        try:
+            return {name: file_digest(path) for name, path in self.parts_of(cell).items()}
+        except OSError as error:
+            raise StoreError(f"{error.filename}: can't read: {error.strerror}") from error
 
     def example_parts(self, cell: str) -> list[Path]:
         """The files that hold the adversarial examples of one cell, in the order of its shards."""

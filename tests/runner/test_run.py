@@ -17,7 +17,7 @@ from bench.runner import run as run_module
 from bench.runner.events import Silent
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
-from bench.store.run_directory import RunDirectory
+from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.load import load_suite
 from bench.suites.places import Places
 
@@ -60,6 +60,18 @@ def test_a_run_leaves_every_record(suite: Write) -> None:
     assert sorted(path.name for path in summary.directory.glob("samples/*/*")) == sorted(
         2 * [f"part-{index:05d}.parquet" for index in range(3)]
     )
+
+
+def test_a_record_says_what_its_id_is_made_of_and_seals_its_files(suite: Write) -> None:
+    summary = run(suite(eps="[0.1, 0.2]", attacks="fgsm"), "run.precision=float32")
+    small, large = (result.provenance for result in summary.results)
+    directory = RunDirectory(summary.directory)
+    for result in summary.results:
+        assert result.provenance["parts"] == directory.seals(result.cell)
+        assert result.provenance["precision"] == "float32"
+    assert small["facts"]["weights"] == small["weights"]
+    assert "smaller_eps" not in small["facts"]
+    assert large["facts"] == {**small["facts"], "smaller_eps": hash_of(summary.results[0].cell)}
 
 
 def test_saved_examples_are_the_successes_and_break_the_model_again(suite: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -117,6 +118,25 @@ def test_examples_without_rows_are_leftovers_of_a_kill(tmp_path: Path) -> None:
     parts.write_examples(tmp_path / "adversarial" / CELL / "part-00000.safetensors", images([7, 8]))
     run.write_shard(CELL, 0, records([0]), report(1), images([0]))
     assert run.read_examples(CELL).sample_ids == images([0]).sample_ids
+
+
+def test_seals_are_of_a_cells_files_under_names_that_last(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.seals(CELL) == {}
+    run.write_shard(CELL, 0, records([0, 1]), report(2), images([1]))
+    run.write_shard(CELL, 1, records([2]), report(1), None)
+    before = run.seals(CELL)
+    assert list(before) == [
+        "samples/part-00000.parquet",
+        "samples/part-00001.parquet",
+        "adversarial/part-00000.safetensors",
+    ]
+    for name, path in run.parts_of(CELL).items():
+        assert before[name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert run.seals(f"another-name-{hash_of(CELL)}") == before
+    run.write_shard(CELL, 1, records([3]), report(1), None)
+    after = run.seals(CELL)
+    assert [name for name in before if before[name] != after[name]] == ["samples/part-00001.parquet"]
 
 
 def test_nothing_saved_is_empty(tmp_path: Path) -> None:

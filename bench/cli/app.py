@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import typer
 
-from bench.cli import doctor, explain, list_names, plan, report, run, schema, show, submit, train, validate
+from bench.cli import (
+    doctor,
+    explain,
+    list_names,
+    plan,
+    report,
+    run,
+    schema,
+    show,
+    submit,
+    train,
+    validate,
+    verify,
+)
 from bench.cli.stopping import stoppable
 
 EXIT_CODES = (
     "Exit codes: 0 all cells done; 2 the input can't work; 3 some cells are errors; 4 some models were unavailable; "
-    "5 the results can't be written; 130 interrupted (run the same command again to resume)."
+    "5 the results can't be written; 6 verification or audit failed; 130 interrupted (run the same command again to resume)."
 )
 
 app = typer.Typer(
@@ -31,6 +44,7 @@ app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
 app.command("submit")(stoppable(submit.submit))
+app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))
 app.command("train")(stoppable(train.train))
 app.command("schema")(stoppable(schema.schema))
 app.command("doctor")(stoppable(doctor.doctor))

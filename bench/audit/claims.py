@@ -29,8 +29,7 @@ def published_clean(row: RowEvidence) -> Iterable[Found]:
     if binomial_two_sided(correct, n, found.clean / 100) < FAR:
         text = (
             f"clean accuracy {100 * correct / n:.1f} % is far from the published {found.clean:g} %: other weights, "
-            "preprocessing or "
-            "images?"
+            "preprocessing or images?"
         )
         yield Found("warning", text, (), {"correct": correct, "n": n, "published": found.clean})
 
@@ -64,7 +63,6 @@ def not_separable(table: TableEvidence) -> Iterable[Found]:
     if shared:
         text = (
             f"{len(shared)} of {len(rows)} rows share a range of ranks: on {len(rows[0].clean_correct)} images, "
-            "all-pairs McNemar "
-            "tests with Holm's correction can't tell them apart from others"
+            "all-pairs McNemar tests with Holm's correction can't tell them apart from others"
         )
         yield Found("info", text, (), {"rows": shared})

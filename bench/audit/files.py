@@ -11,6 +11,8 @@ from bench.store.records import CellResult
 
 OUTSIDE = ("outside", "not-finite")
 DISAGREE = ("prediction", "success")
+UNFINISHED = ("missing", "not-verifiable")
+"""Kinds that speak of cells without a number, and of models that aren't here."""
 _VERSIONS = ("robustness-bench", "torch", "torchvision", "numpy", "python")
 _MINOR = ("numpy", "python")
 _LARGE = 0.5
@@ -33,7 +35,7 @@ def disagrees(evidence: Evidence) -> Iterable[Found]:
 
 def records_disagree(evidence: Evidence) -> Iterable[Found]:
     """Files that the verifier refuses for any other reason."""
-    known = (*OUTSIDE, *DISAGREE, "not-verifiable")
+    known = (*OUTSIDE, *DISAGREE, *UNFINISHED)
     yield from _problems(evidence, lambda problem: problem.kind not in known)
 
 
@@ -60,13 +62,12 @@ def rounding(evidence: Evidence) -> Iterable[Found]:
         raise CannotCheck("no adversarial examples were saved (run.save_adversarial)")
     for cell, rounded in evidence.verified.rounding.items():
         lost = rounded.successes - rounded.left
-        if not lost:
+        if not rounded.successes:
             continue
         share = lost / rounded.successes
         text = (
             f"{lost} of {rounded.successes} successes ({100 * share:.0f} %) vanish when the image is rounded to 8 bits: "
-            "as files "
-            "they would fool nobody"
+            "as files they would fool nobody"
         )
         evidence_ = {"successes": rounded.successes, "left": rounded.left}
         yield Found("warning" if share > _LARGE and lost >= 5 else "info", text, (cell,), evidence_)

@@ -34,8 +34,7 @@ def masked(row: RowEvidence) -> Iterable[Found]:
     if seen.vanishing >= SOME:
         text = (
             f"the gradient all but vanishes on {_share(seen.vanishing, seen)}: taken as linear, the whole ball would "
-            "change the "
-            "margin by less than a thousandth of it"
+            "change the margin by less than a thousandth of it"
         )
         yield Found("invalid" if seen.vanishing >= MOST else "warning", text, (), {"share": seen.vanishing})
 
@@ -46,8 +45,7 @@ def saturated(row: RowEvidence) -> Iterable[Found]:
     if seen.zero_loss >= SOME:
         text = (
             f"the cross-entropy has a gradient of exactly zero on {_share(seen.zero_loss, seen)}, where the margin "
-            "still has one: "
-            "the logits are saturated, and attacks on the cross-entropy stand still"
+            "still has one: the logits are saturated, and attacks on the cross-entropy stand still"
         )
         yield Found("warning", text, (), {"share": seen.zero_loss})
 
@@ -60,8 +58,7 @@ def rough(row: RowEvidence) -> Iterable[Found]:
     if seen.noise_cosine is not None and seen.noise_cosine < SHATTERED:
         text = (
             "the loss is rough: the gradients at a point and a hundredth of eps beside it agree to "
-            f"{seen.noise_cosine:.2f} only "
-            "(median cosine)"
+            f"{seen.noise_cosine:.2f} only (median cosine)"
         )
         yield Found("warning", text, (), {"cosine": seen.noise_cosine})
     # Of a defense that says so itself, everybody knows: BPDA is there for it.
@@ -69,8 +66,8 @@ def rough(row: RowEvidence) -> Iterable[Found]:
     if seen.slope_error is not None and seen.slope_error > WRONG_SLOPE and not known:
         text = (
             "the gradient isn't that of the model: of a tiny step along it, it is wrong by "
-            f"{100 * seen.slope_error:.0f} % (median); "
-            "something in the forward pass isn't differentiated (rounding, a detached part, a straight-through estimator)"
+            f"{100 * seen.slope_error:.0f} % (median); something in the forward pass isn't differentiated (rounding, "
+            "a detached part, a straight-through estimator)"
         )
         yield Found("warning", text, (), {"error": seen.slope_error})
 

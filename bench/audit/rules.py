@@ -25,8 +25,7 @@ RULES: tuple[Rule, ...] = (
         "prediction-disagrees",
         "re-prediction disagrees with the record",
         "The real model, asked again in float32, says something else of a saved example than the record. Verdicts on a "
-        "margin of "
-        "nearly 0 are listed apart, as info.",
+        "margin of nearly 0 are listed apart, as info.",
         "run `bench verify` and see which file differs; the weights or the records have changed",
         CARLINI,
         files.disagrees,
@@ -53,8 +52,7 @@ RULES: tuple[Rule, ...] = (
         "clean-accuracy",
         "model not in eval mode, or clean accuracy far from the declared or published one",
         "Layers that ignore eval mode, or a clean accuracy that would be seen less than once in 1,000 times with the "
-        "right weights, "
-        "preprocessing and images (exact binomial test).",
+        "right weights, preprocessing and images (exact binomial test).",
         "check weights, normalisation (mean, std) and images",
         CARLINI,
         both(lifted("training-mode", "clean-accuracy"), claims.published_clean),
@@ -63,8 +61,7 @@ RULES: tuple[Rule, ...] = (
         "single-step-stronger",
         "single-step stronger than multi-step",
         "FGSM breaks significantly more of the subset than the row's strongest attack of several steps. Where FGSM "
-        "leaves at least "
-        "ten points less than the row's number, the number is refuted (invalid).",
+        "leaves at least ten points less than the row's number, the number is refuted (invalid).",
         _MASKED,
         f"{ATHALYE}; {CARLINI}",
         strength.single_step_stronger,
@@ -83,8 +80,7 @@ RULES: tuple[Rule, ...] = (
         "success-not-growing",
         "success not growing with eps",
         "The same attack breaks significantly fewer images at a larger radius (half, once, twice eps), or no more at "
-        "Linf 1/2 than "
-        "at half eps though images are left.",
+        "Linf 1/2 than at half eps though images are left.",
         _MASKED,
         CARLINI,
         strength.grows,
@@ -123,8 +119,7 @@ RULES: tuple[Rule, ...] = (
         "gradient-free-stronger",
         "a gradient-free attack beats the white-box ones",
         "Square breaks significantly more than all white-box attacks together, as a cell of the suite or as a probe; "
-        "or it breaks "
-        "what AutoAttack's gradient stages left.",
+        "or it breaks what AutoAttack's gradient stages left.",
         _MASKED,
         f"{CARLINI}; {CROCE}",
         both(black_box.gradient_free, lifted("autoattack-square", "autoattack-check")),
@@ -134,8 +129,7 @@ RULES: tuple[Rule, ...] = (
         "transfer-stronger",
         "transfer beats white-box",
         "Examples made against the bare model, or against another model of the suite, break significantly more than "
-        "all white-box "
-        "attacks together.",
+        "all white-box attacks together.",
         _MASKED,
         f"{CARLINI}; {TRAMER}",
         black_box.transfer,
@@ -145,8 +139,7 @@ RULES: tuple[Rule, ...] = (
         "noise-stronger",
         "random noise beats a white-box attack",
         "Any of 20 random points of the ball breaks significantly more than all white-box attacks together, or does "
-        "real harm where "
-        "they do none.",
+        "real harm where they do none.",
         _MASKED,
         f"{CARLINI}; {ATHALYE}",
         black_box.noise,
@@ -156,8 +149,7 @@ RULES: tuple[Rule, ...] = (
         "zero-gradient",
         "zero, missing or vanishing gradients",
         "Gradients that are exactly zero, not finite, not there, or too small for the ball to matter; with the share "
-        "of the images. "
-        "Invalid where that is half of them, or all that an attack left.",
+        "of the images. Invalid where that is half of them, or all that an attack left.",
         "attack the margin in place of the cross-entropy, take BPDA for what isn't differentiable, add a gradient-free attack",
         f"{ATHALYE}; {PINTOR}",
         both(lifted("zero-gradient"), gradients.masked),
@@ -167,8 +159,7 @@ RULES: tuple[Rule, ...] = (
         "rough-loss",
         "loss rough under tiny noise, or a gradient that isn't the model's",
         "The gradients at a point and a hundredth of eps beside it have little in common (median cosine below 0.3), or "
-        "a step along "
-        "the gradient doesn't do what the gradient says (median error above 50 %).",
+        "a step along the gradient doesn't do what the gradient says (median error above 50 %).",
         "smooth the loss (EOT over tiny noise), or take BPDA for the part that isn't differentiable, and add a "
         "gradient-free attack",
         f"{ATHALYE}; {PINTOR}",
@@ -188,8 +179,8 @@ RULES: tuple[Rule, ...] = (
         "unmarked-randomness",
         "unmarked randomness, changing state, test-time optimisation",
         "Two clean passes differ though nothing declares it, an image's verdict hangs on its batch, gradients see "
-        "another model, or "
-        "the forward pass itself takes gradients. A state that an attack leaves changed makes the cell an error.",
+        "another model, or the forward pass itself takes gradients. A state that an attack leaves changed makes the "
+        "cell an error.",
         "declare what is random (a defense with stochastic: true gets EOT and scoring draws); attack through the optimisation",
         f"{ATHALYE}; Croce et al. 2022, arXiv:2202.13711",
         lifted("unmarked-randomness", "batch-dependent", "gradient-dependent", "test-time-optimisation"),
@@ -253,8 +244,7 @@ RULES: tuple[Rule, ...] = (
         "fails-undefended",
         "the same attack fails on the undefended model",
         "On the bare model of a defended row, the attacks break less than a tenth of the images, and no more than "
-        "noise. An info "
-        "where they do break it at a large radius: then it is the radius, or the model is robust.",
+        "noise. An info where they do break it at a large radius: then it is the radius, or the model is robust.",
         "take a larger eps or stronger attacks",
         f"{CARLINI}; {TRAMER}",
         adversary.fails_undefended,
@@ -316,8 +306,7 @@ RULES: tuple[Rule, ...] = (
         "worst-case-far-below",
         "a worst case far below every single attack",
         "The union of the attacks breaks at least five points more than the strongest of them: each fails on images "
-        "that another "
-        "breaks.",
+        "that another breaks.",
         "add `autoattack`, and raise steps and restarts",
         CARLINI,
         strength.far_below,

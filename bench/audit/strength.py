@@ -129,8 +129,7 @@ def far_below(row: RowEvidence) -> Iterable[Found]:
     if more.greater and more.share >= FAR_BELOW:
         text = (
             f"the worst case lies {100 * more.share:.1f} points below the strongest single attack ({best.attack}): "
-            "every attack "
-            "fails on images that another breaks, so there are probably more that all fail on"
+            "every attack fails on images that another breaks, so there are probably more that all fail on"
         )
         yield Found("warning", text, (), _numbers(more))
 

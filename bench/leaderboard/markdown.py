@@ -74,15 +74,16 @@ def _code(text: str) -> str:
 def _legend() -> str:
     return (
         "Success: verified successes in % of the clean-correct images. Distance: median over the successes, in the threat"
-        " model's norm and [0, 1] units. Confidence: mean probability of the wrong class over the successes, in %."
+        " model's norm and [0, 1] units. 8 bits: successes that are still one when the image is rounded to 8 bits, in %."
+        " Confidence: mean probability of the wrong class over the successes, in %."
         " Reused: images that a smaller eps had broken, and that weren't attacked again. Passes: forward / backward per image."
     )
 
 
 def _cells(cells: Sequence[CellNumbers]) -> str:
-    headers = ("threat model", "model", "defense", "attack", "seed", "status", "success", "distance", "confidence",
+    headers = ("threat model", "model", "defense", "attack", "seed", "status", "success", "8 bits", "distance", "confidence",
                "reused", "passes", "seconds", "images/s")  # fmt: skip
-    align = ("left",) * 4 + ("right",) + ("left",) + ("right",) * 7
+    align = ("left",) * 4 + ("right",) + ("left",) + ("right",) * 8
     rows = [_cell(cell) for cell in cells]
     return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align if rows else None)
 
@@ -107,6 +108,7 @@ def _cell(cell: CellNumbers) -> tuple[str, ...]:
         str(cell.seed),
         cell.status,
         _percent(found.get("attack_success_rate")),
+        "–" if cell.rounded is None else percent(cell.rounded),
         _number(found.get("median_distance"), "{:.4f}"),
         _percent(found.get("adversarial_confidence")),
         "–" if cost is None else f"{cost.reused:,}",

@@ -110,9 +110,10 @@ def _of_cell(cell: CellOutcome) -> list[_Remark]:
     if cell.status != "done":
         remarks.append(_Remark(_one_line(_WORDS[cell.status] + cell.reason), "failed", f"cell-{cell.status}"))
     flags = [_of_mark(flag) for flag in (() if cell.result is None else cell.result.flags)]
-    findings = [_of_mark(finding) for finding in cell.findings]
+    known = {flag.text for flag in flags}
+    findings = [_of_mark(one) for one in cell.findings if _worth_a_note(one) or _one_line(one.message) in known]
     # The audit takes flags over in the same words and with its advice: that is said once, as severely as either says it.
-    again = {one.text for one in flags} & {one.text for one in findings}
+    again = known & {one.text for one in findings}
     for one in findings:
         severities = [one.severity, *(flag.severity for flag in flags if flag.text == one.text)]
         remarks.append(replace(one, severity=min(severities, key=SEVEREST.index)))
@@ -126,7 +127,12 @@ def _of_mark(mark: Flag | Finding) -> _Remark:
 
 
 def _audited(row: RowOutcome) -> list[_Remark]:
-    return [_of_mark(finding) for finding in row.findings]
+    return [_of_mark(finding) for finding in row.findings if _worth_a_note(finding)]
+
+
+def _worth_a_note(finding: Finding) -> bool:
+    """What the audit says for completeness stands in ``audit.json`` and in ``bench explain``, and marks no number."""
+    return finding.severity != "info"
 
 
 def _of_row(row: RowOutcome, attacks: Iterable[str], bare: RowOutcome | None) -> list[_Remark]:

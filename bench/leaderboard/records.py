@@ -190,6 +190,9 @@ class CellNumbers(Record):
     status: OutcomeStatus
     metrics: dict[str, Estimate]
     cost: Cost | None
+    rounded: float | None = None
+    """share of the successes that are still one when the image is rounded to 8 bits, as the audit found; ``None`` where it
+    didn't look, or there are none"""
 
 
 class Leaderboard(Record):

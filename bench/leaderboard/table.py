@@ -224,4 +224,12 @@ def _numbers(row: RowOutcome, cell: CellOutcome) -> CellNumbers:
         status=cell.status,
         metrics={} if result is None else result.metrics,
         cost=None if result is None else result.cost,
+        rounded=_rounded(cell),
     )
+
+
+def _rounded(cell: CellOutcome) -> float | None:
+    for finding in cell.findings:
+        if finding.rule == "rounding" and finding.evidence.get("successes"):
+            return float(finding.evidence["left"]) / float(finding.evidence["successes"])
+    return None

@@ -100,10 +100,10 @@ def test_what_is_said_of_every_cell_stands_beside_the_worst_case_only(tmp_path: 
     assert (alone.notes, alone.attacks["pgd-20"].notes) == ((1, 2), (1,))  # 2: not attacked with fgsm
 
 
-def test_infos_stand_beside_no_attack(tmp_path: Path) -> None:
+def test_infos_of_the_audit_stand_beside_no_number(tmp_path: Path) -> None:
     info = WEAK.model_copy(update={"cells": ("1",), "severity": "info"})
     row = table(audited(tmp_path, ROWS, [info])).rows[0]
-    assert (row.notes, row.attacks["pgd-20"].notes, row.rank) == ((1,), (), (1, 2))
+    assert (row.notes, row.attacks["pgd-20"].notes, row.rank) == ((), (), (1, 2))
 
 
 def test_an_invalid_attack_shows_a_bound(tmp_path: Path) -> None:
@@ -274,3 +274,15 @@ def test_the_json_keeps_the_audit(tmp_path: Path) -> None:
     assert [rule.rule for rule in read.audit.rules] == [rule.rule for rule in RULES]
     assert read.tables[0].notes[0].advice == "give pgd-20 more steps"
     assert read.tables[0].found == {"warning": 1}
+
+
+def test_the_rate_that_survives_rounding_stands_beside_its_cell(tmp_path: Path) -> None:
+    found = Finding(
+        rule="rounding", severity="info", message="1 of 4", cells=("1",), evidence={"successes": 4, "left": 3}
+    )
+    board = make(audited(tmp_path, ROWS, [found]))
+    assert [cell.rounded for cell in board.cells[:2]] == [None, 0.75]
+    lines = [[part.strip() for part in line.split("|")] for line in markdown(board).splitlines()]
+    header = next(parts for parts in lines if "8 bits" in parts)
+    shown = [parts[header.index("8 bits")] for parts in lines if len(parts) == len(header) and parts[5:7] == ["0", "done"]]
+    assert shown == ["–", "75.0", "–", "–"]

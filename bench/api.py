@@ -24,14 +24,16 @@ def run(
     overrides: Sequence[str] = (),
     settings: RunSettings | None = None,
     progress: Progress | None = None,
+    audit: bool = True,
 ) -> RunSummary:
-    """Runs a suite, or resumes it, and writes its leaderboard and plots.
+    """Runs a suite, or resumes it, audits its numbers, and writes its leaderboard and plots.
 
     Args:
         suite: path of the YAML file, or a loaded suite.
         overrides: ``key=value`` texts, as after ``--set``; only with a path.
         settings: results directory, device, permissions.
         progress: hears how the run goes on.
+        audit: verify the examples and probe the attacks afterwards, and flag the numbers.
 
     Returns:
         The records of all cells and the run's directory.
@@ -47,6 +49,12 @@ def run(
     loaded = load_suite(suite, overrides=overrides) if isinstance(suite, str | Path) else suite
     summary = run_suite(loaded, settings, progress)
     directory = RunDirectory(summary.directory)
+    if audit:
+        from bench.runner.audit import AuditSettings, audit_run
+        from bench.runner.options import RunSettings
+
+        chosen = settings or RunSettings()
+        audit_run(directory.path, AuditSettings(chosen.places, chosen.device, chosen.batch_size), progress)
     outcome = read_outcomes(directory)
     leaderboard.write(directory, outcome)
     plots.write(directory, outcome)

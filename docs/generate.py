@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from bench.audit.rules import RULES
 from bench.registry import ALL
 from bench.suites.spec import (
     AttackSpec,
@@ -127,6 +128,10 @@ def text() -> str:
             if entry.params is not None and entry.params.model_fields:
                 lines += ["", *table(entry.params)]
             lines.append("")
+    lines += ["## rules", "", "What the audit looks for ([audit.md](audit.md) says how).", ""]
+    for rule in RULES:
+        lines += [f"### {rule.id}", "", f"{rule.title[0].upper()}{rule.title[1:]}.", "", rule.means, ""]
+        lines += [f"What to do: {rule.advice}.", "", f"Source: {rule.source}.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

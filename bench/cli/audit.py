@@ -25,7 +25,6 @@ def audit(
             help="Images that the probes attack; the suite's audit.samples by default, 0 for no probes.",
         ),
     ] = None,
-    rules: Annotated[bool, typer.Option("--rules", help="List every rule with what it means, and do nothing.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 6 on warnings, too.")] = False,
     device: options.Device = "auto",
     batch_size: options.BatchSize = None,
@@ -38,7 +37,7 @@ def audit(
     """Look for the known signs of a bad evaluation in a run, and flag its numbers.
 
     Verifies every saved example, runs small extra attacks on a fixed subset of the images (saved, and not run again), and
-    applies every rule of docs/audit.md. Writes audit.json and the tables and plots again. Exit code 6 where something
+    applies every rule (bench list rules). Writes audit.json and the tables and plots again. Exit code 6 where something
     makes a number invalid.
     """
     from bench.cli.progress import make_progress

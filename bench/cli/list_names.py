@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-KINDS = ("models", "attacks", "defenses", "datasets", "metrics", "architectures")
+KINDS = ("models", "attacks", "defenses", "datasets", "metrics", "architectures", "rules")
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS) + ".", metavar="KIND")],
 ) -> None:
-    """List the known models, attacks, defenses, datasets, metrics or architectures, with their parameters."""
+    """List the known models, attacks, defenses, datasets, metrics or architectures, with their parameters.
+
+    "rules" lists what the audit looks for: what each rule means, what to do, and its source.
+    """
     import difflib
     import shutil
     import textwrap
@@ -28,6 +31,14 @@ def list_names(
     def tell(text: str, first: str = "") -> None:
         print(textwrap.fill(text, max(width, 40), initial_indent=first, subsequent_indent="    "))
 
+    if kind == "rules":
+        from bench.audit.rules import RULES
+
+        for rule in RULES:
+            tell(f"{rule.id}: {rule.title}")
+            tell(rule.means, "    ")
+            tell(f"what to do: {rule.advice} [{rule.source}]", "    ")
+        return
     for name, entry in ALL[kind].entries().items():
         norms = f" [{', '.join(entry.norms)}]" if entry.norms else ""
         tell(f"{name}{norms}: {entry.summary}")

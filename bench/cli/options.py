@@ -55,6 +55,13 @@ AllowPickle = Annotated[
 AllowPlugins = Annotated[
     bool, typer.Option("--allow-plugins", help="Run the Python files that the suite names as plugins.")
 ]
+Audit = Annotated[
+    bool,
+    typer.Option(
+        "--audit/--no-audit",
+        help="Verify the examples and probe the attacks afterwards, and flag the numbers (bench audit).",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to saving more than 2 GB of adversarial examples.")]
 
 

@@ -10,6 +10,8 @@ import typer
 from bench.cli import options
 
 if TYPE_CHECKING:
+    from bench.runner.events import Progress
+    from bench.runner.options import RunSettings
     from bench.runner.run import RunSummary
 
 
@@ -28,8 +30,9 @@ def run(
     yes: options.Yes = False,
     pin_batch: options.PinBatch = False,
     compile: options.Compile = False,
+    audit: options.Audit = True,
 ) -> None:
-    """Evaluate every combination of a suite and write leaderboard, plots and per-sample records.
+    """Evaluate every combination of a suite, audit the numbers, and write leaderboard, plots and per-sample records.
 
     Running the same command again resumes: finished cells stay, failed and unavailable ones are tried again, and only
     what is missing is computed.
@@ -53,8 +56,26 @@ def run(
         except BenchError as problem:  # that it was stopped says more than that there is no table yet
             print(f"bench: {problem}", file=sys.stderr)
         raise Interrupted(f"{error}; run the same command again to resume") from error
+    if audit:
+        _audit(summary.directory, settings, progress)
     _draw(summary.directory)
     _close(summary)
+
+
+def _audit(directory: Path, settings: RunSettings, progress: Progress) -> None:
+    """Audits the run; what is evaluated stands, whatever becomes of its audit."""
+    import sys
+
+    from bench.errors import BenchError, Interrupted
+    from bench.runner.audit import AuditSettings, audit_run
+
+    try:
+        audit_run(directory, AuditSettings(settings.places, settings.device, settings.batch_size), progress)
+    except Interrupted as error:
+        _draw(directory)
+        raise Interrupted(f"{error}; everything is evaluated: bench audit {directory} goes on") from error
+    except BenchError as error:
+        print(f"bench: the audit failed: {error}", file=sys.stderr)
 
 
 def _draw(directory: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audit.evidence import Place, Verified, gather
+from bench.audit.evidence import FileProblem, Place, Rounding, Verified, gather
 from bench.audit.examine import examine
 from bench.errors import BenchError, Interrupted, WriteError
 from bench.runner.devices import choose
@@ -15,6 +15,7 @@ from bench.runner.events import Progress, Silent
 from bench.runner.preflight import Plan, preflight
 from bench.runner.probing.rows import known, probe, to_probe
 from bench.runner.provenance import now
+from bench.runner.verify.whole import verify_run
 from bench.runner.worker import Worker
 from bench.store.audit import AuditRecord
 from bench.store.outcomes import RunOutcome, address, read_outcomes
@@ -114,4 +115,18 @@ def _probed(
 
 
 def _verified(directory: RunDirectory, settings: AuditSettings, progress: Progress) -> Verified:
-    return Verified(failed="the verifier isn't there yet")
+    """What the verifier says, in the words of the rules."""
+    progress.note("audit: verifying the saved examples")
+    try:
+        found = verify_run(
+            directory.path, places=settings.places, device=settings.device, batch_size=settings.batch_size
+        )
+    except WriteError:
+        raise
+    except BenchError as error:
+        return Verified(failed=f"nothing could be verified: {str(error).splitlines()[0]}")
+    return Verified(
+        tuple(FileProblem(one.kind, one.cell, one.count, one.message) for one in found.problems),
+        {one.cell: one.hairline + one.borderline for one in found.cells if one.hairline or one.borderline},
+        {one.cell: Rounding(one.successes, one.rounded) for one in found.cells if one.rounded is not None},
+    )

@@ -252,7 +252,7 @@ class _Row:
     def _probes(self) -> Iterator[ProbeResult]:
         cell = self._cell
         norm, eps = cell.threat_model.norm, cell.threat_model.eps
-        varied = variants.variants(cell.attack, norm)
+        varied = variants.variants(cell.attack, norm, float(eps))
         yield self._points("noise", lambda: points.broken_by_noise(self._worker, cell, self._members))
         for model, _ in self._row.sources:
             yield self._points(f"transfer:{model}", lambda model=model: self._transferred(model))  # type: ignore[misc]

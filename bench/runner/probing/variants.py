@@ -41,7 +41,7 @@ def strongest(row: RowOutcome) -> CellOutcome | None:
     return min(found, key=lambda cell: (cell.correctness.sum(), kind(cell) == "ensemble"), default=None)
 
 
-def variants(spec: AttackSpec, norm: str) -> Variants:
+def variants(spec: AttackSpec, norm: str, radius: float) -> Variants:
     """The variants of one attack.
 
     An ensemble, an attack of a third party and one whose steps can't be set are varied by Auto-PGD on the margin in
@@ -50,6 +50,7 @@ def variants(spec: AttackSpec, norm: str) -> Variants:
     Args:
         spec: the attack, with its defaults filled in.
         norm: of the threat model.
+        radius: eps; more steps that are too small to cross the ball get the attack's own step size.
     """
     entry = registry.attacks.entry(spec.name)
     known = set(entry.params.model_fields) if entry.params is not None else set()
@@ -65,6 +66,9 @@ def variants(spec: AttackSpec, norm: str) -> Variants:
         return Variants(growth, _auto(steps=200), _auto(steps=STEPS, restarts=RESTARTS), large)
     steps = int(spec.args.get("steps", 1))
     longer = _with(spec, entry, steps=max(2 * steps, STEPS))
+    alpha = spec.args.get("alpha")
+    if alpha is not None and alpha * longer.args["steps"] < 2 * radius:
+        longer = _with(longer, entry, alpha=None)
     minimum = entry.facts.get("minimum_norm", False)
     by_distance = norm in minimum if isinstance(minimum, tuple) else bool(minimum)
     restarts = _with(spec, entry, restarts=RESTARTS * int(spec.args.get("restarts", 1)))

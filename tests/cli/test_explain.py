@@ -94,7 +94,7 @@ def test_a_stochastic_defense_and_the_way_to_a_stronger_number(
     text = " ".join(lines)
     assert "the exact gradient; each gradient averaged over 2 draws (EOT)." in text
     assert "Each image is scored by 50 fresh draws that no attack has seen" in text
-    assert "⚑ eot-convergence (" in text
+    assert "⚑ eot (" in text
     assert "Few steps: the longest attack, pgd-3, takes 3; take at least 20" in text
     again = "bench run small.yaml --offline --set dataset.samples=6 --set "
     assert f"{again}attacks.pgd-3.steps=40" in lines

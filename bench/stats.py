@@ -163,30 +163,119 @@ def paired(a: BoolArray | FloatArray, b: BoolArray | FloatArray) -> float:
     difference = difference[difference != 0]
     if not len(difference):
         return 1.0
+    extreme = int((np.abs(_flipped(difference)) >= abs(difference.sum()) - 1e-9).sum())
+    return (extreme + 1) / (_FLIPS + 1)
+
+
+def _flipped(difference: FloatArray) -> FloatArray:
+    """Sums of the differences, the sign of each drawn anew, shape (10,000,); a fixed seed."""
     generator = np.random.Generator(np.random.PCG64(20240607))
-    sums = np.concatenate(
+    return np.concatenate(
         [
             (2.0 * generator.integers(0, 2, (_FLIPS // 10, len(difference)), dtype=np.int8) - 1) @ difference
             for _ in range(10)
         ]
     )
-    extreme = int((np.abs(sums) >= abs(difference.sum()) - 1e-9).sum())
-    return (extreme + 1) / (_FLIPS + 1)
 
 
-def paired_difference(a: BoolArray | FloatArray, b: BoolArray | FloatArray) -> tuple[float, Interval]:
-    """The mean of ``a - b`` over images and its 95 % percentile bootstrap interval (Efron 1979; 2,000 resamples, fixed seed).
+def paired_difference(
+    a: BoolArray | FloatArray, b: BoolArray | FloatArray, confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """The mean of ``a - b`` over images and its percentile bootstrap interval (Efron 1979; 2,000 resamples, fixed seed).
 
     Args:
         a: outcomes of the first, in [0, 1], shape (N,), N at least 1.
         b: outcomes of the second on the same images, shape (N,).
+        confidence: level of the two sides together, in (0, 1).
     """
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     generator = np.random.Generator(np.random.PCG64(20240607))
     n = len(difference)
     means = np.concatenate([difference[generator.integers(0, n, (100, n))].mean(axis=1) for _ in range(20)])
-    low, high = np.quantile(means, [0.025, 0.975])
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(difference.mean()), Interval(float(low), float(high))
+
+
+def paired_greater(a: BoolArray | FloatArray, b: BoolArray | FloatArray) -> float:
+    """The one-sided p-value that the first does no better than the second on the same images.
+
+    McNemar's exact test where every image is right or wrong, else the randomisation test of :func:`paired`, one-sided.
+
+    Args:
+        a: outcomes of the first, in [0, 1], shape (N,).
+        b: outcomes of the second on the same images, shape (N,).
+    """
+    if _binary(a) and _binary(b):
+        return mcnemar_greater(np.asarray(a) > 0.5, np.asarray(b) > 0.5)
+    difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    difference = difference[difference != 0]
+    if not len(difference):
+        return 1.0
+    extreme = int((_flipped(difference) >= difference.sum() - 1e-9).sum())
+    return (extreme + 1) / (_FLIPS + 1)
+
+
+def tango(only_a: int, only_b: int, n: int, confidence: float = 0.95) -> Interval:
+    """The score interval for the difference of two paired proportions (Tango 1998, Statistics in Medicine 17:891-908).
+
+    All differences that the score test doesn't reject: it keeps its level near 0 and 1, and where few pairs differ or none.
+
+    Args:
+        only_a: pairs in which the first holds and the second doesn't.
+        only_b: pairs in which the second holds and the first doesn't.
+        n: number of pairs; with 0 pairs the interval is [-1, 1].
+        confidence: level of the two sides together, in (0, 1).
+
+    Raises:
+        ValueError: if the counts are negative or exceed ``n``.
+    """
+    if min(only_a, only_b) < 0 or only_a + only_b > n:
+        raise ValueError(f"differing pairs must be between 0 and n, got {only_a} and {only_b} of {n}")
+    if n == 0:
+        return Interval(-1.0, 1.0)
+    z = float(special.ndtri(0.5 + confidence / 2))
+    return Interval(-_tango_high(only_b, only_a, n, z), _tango_high(only_a, only_b, n, z))
+
+
+def _tango_high(only_a: int, only_b: int, n: int, z: float) -> float:
+    """The largest difference that isn't rejected: the score statistic falls with the difference."""
+    low, high = (only_a - only_b) / n, 1.0
+    if _tango_score(only_a, only_b, n, high) > -z:
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _tango_score(only_a, only_b, n, middle) > -z:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _tango_score(only_a: int, only_b: int, n: int, delta: float) -> float:
+    """Tango's equation 4, with the constrained maximum likelihood estimate of the share of ``only_b`` (equation 3)."""
+    b = -only_a - only_b + (2 * n - only_a + only_b) * delta
+    c = -only_b * delta * (1 - delta)
+    q = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    variance = n * (2 * q + delta * (1 - delta))
+    distance = only_a - only_b - n * delta
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
+def paired_interval(a: BoolArray | FloatArray, b: BoolArray | FloatArray, confidence: float = 0.95) -> Interval:
+    """An interval for the mean of ``a - b``: :func:`tango` where all is right or wrong, else the bootstrap's.
+
+    Args:
+        a: outcomes of the first, in [0, 1], shape (N,), N at least 1.
+        b: outcomes of the second on the same images, shape (N,).
+        confidence: level of the two sides together, in (0, 1).
+    """
+    if _binary(a) and _binary(b):
+        one, other = np.asarray(a) > 0.5, np.asarray(b) > 0.5
+        return tango(int((one & ~other).sum()), int((other & ~one).sum()), len(one), confidence)
+    return paired_difference(a, b, confidence)[1]
 
 
 def _binary(values: BoolArray | FloatArray) -> bool:
@@ -216,6 +305,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, index in enumerate(order):
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
+    return adjusted
+
+
+def weighted_holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment where some hypotheses weigh more than others (Holm 1979, section 4).
+
+    Whatever the weights and the dependence, rejecting what is at most alpha keeps the family-wise error rate at alpha.
+
+    Args:
+        p_values: of each hypothesis.
+        weights: of each, above 0; only their ratios count.
+
+    Returns:
+        Adjusted p-values in the order given.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i] / weights[i])
+    adjusted = [0.0] * len(p_values)
+    running, left = 0.0, float(sum(weights))
+    for index in order:
+        running = max(running, min(1.0, left / weights[index] * p_values[index]))
+        adjusted[index] = running
+        left -= weights[index]
     return adjusted
 
 

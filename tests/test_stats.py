@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 from scipy import stats as scipy_stats
 
 from bench import stats
@@ -70,3 +71,110 @@ def test_the_lower_bound_is_the_quantile_of_beta() -> None:
     assert low[4] == pytest.approx(0.001**0.01)
     with pytest.raises(ValueError, match="between 0 and n everywhere"):
         stats.clopper_pearson_low(np.array([1, 5]), np.array([4, 4]), 0.9)
+
+
+# -- paired differences --------------------------------------------------------------------------------------------
+
+
+def verdicts(only_a: int, only_b: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    a[:only_a], b[only_a : only_a + only_b] = True, True
+    return a, b
+
+
+def score(only_a: int, only_b: int, n: int, delta: float) -> float:
+    """Tango's statistic, its nuisance parameter found by maximising the multinomial likelihood numerically."""
+
+    def loss(p: float) -> float:
+        cells = (only_a, p + delta), (only_b, p), (n - only_a - only_b, 1 - 2 * p - delta)
+        return -sum(count * np.log(max(share, 1e-300)) for count, share in cells if count)
+
+    low, high = max(0.0, -delta), (1 - delta) / 2
+    q = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-13}).x
+    return (only_a - only_b - n * delta) / np.sqrt(n * (2 * q + delta * (1 - delta)))
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "n"), [(12, 2, 100), (1, 0, 44), (43, 6, 1600), (5, 5, 30), (0, 9, 512)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_tango_inverts_the_score_test(only_a: int, only_b: int, n: int, confidence: float) -> None:
+    z = scipy_stats.norm.ppf(0.5 + confidence / 2)
+    low, high = stats.tango(only_a, only_b, n, confidence)
+    assert low < (only_a - only_b) / n < high
+    assert score(only_a, only_b, n, low) == pytest.approx(z, abs=2e-3)
+    assert score(only_a, only_b, n, high) == pytest.approx(-z, abs=2e-3)
+
+
+def test_tango_of_known_cases() -> None:
+    # Nothing differs: z^2 / (n + z^2) on either side; no pairs: nothing is known.
+    z2 = scipy_stats.norm.ppf(0.975) ** 2
+    assert stats.tango(0, 0, 100) == pytest.approx((-z2 / (100 + z2), z2 / (100 + z2)))
+    assert stats.tango(0, 0, 0) == (-1, 1)
+    assert stats.tango(50, 0, 50).high == 1
+    with pytest.raises(ValueError, match="between 0 and n, got 3 and 4 of 5"):
+        stats.tango(3, 4, 5)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 100))
+def test_tango_agrees_with_mcnemars_score_test(only_a: int, only_b: int, both: int) -> None:
+    interval = stats.tango(only_a, only_b, only_a + only_b + both)
+    mirrored = stats.tango(only_b, only_a, only_a + only_b + both)
+    assert interval == pytest.approx((-mirrored.high, -mirrored.low))
+    if only_a + only_b:
+        z = (only_a - only_b) / np.sqrt(only_a + only_b)
+        if abs(abs(z) - 1.959964) > 1e-6:
+            assert (interval.low > 0 or interval.high < 0) == (abs(z) > 1.959964)
+
+
+@pytest.mark.parametrize(
+    ("n", "gain", "loss"), [(100, 0.02, 0.02), (100, 0.0, 0.03), (512, 0.01, 0.04), (512, 0.1, 0.2), (1000, 0.0, 0.002)]
+)
+def test_tango_covers(n: int, gain: float, loss: float) -> None:
+    # How often the interval holds the truth, over 4,000 samples.
+    generator = np.random.default_rng(0)
+    drawn, counts = np.unique(generator.multinomial(n, [gain, loss, 1 - gain - loss], 4000), axis=0, return_counts=True)
+    intervals = [stats.tango(int(a), int(b), n) for a, b, _ in drawn]
+    covered = np.array([interval.low <= gain - loss <= interval.high for interval in intervals])
+    assert counts[covered].sum() / counts.sum() >= 0.935
+    below = np.array([stats.tango(int(a), int(b), n, 0.9).low <= gain - loss for a, b, _ in drawn])
+    assert counts[below].sum() / counts.sum() >= 0.935  # the one-sided bound at 95 %
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_one_sided_test_is_the_binomial_one(only_a: int, only_b: int) -> None:
+    a, b = verdicts(only_a, only_b, 130)
+    n = only_a + only_b
+    expected = scipy_stats.binomtest(only_a, n, 0.5, alternative="greater").pvalue if n else 1.0
+    assert stats.paired_greater(a, b) == pytest.approx(expected, rel=1e-9)
+    assert stats.paired_greater(a.astype(float), b.astype(float)) == stats.paired_greater(a, b)
+
+
+def test_the_one_sided_test_of_shares_is_a_permutation_test() -> None:
+    generator = np.random.default_rng(3)
+    a = generator.choice([0, 0.25, 0.5, 1], 40)
+    b = np.clip(a - generator.choice([0, 0, 0.25, -0.25, 0.5], 40), 0, 1)
+    expected = scipy_stats.permutation_test(
+        (a, b),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=20_000,
+        rng=1,
+    ).pvalue
+    assert stats.paired_greater(a, b) == pytest.approx(expected, abs=0.01)
+    assert stats.paired_greater(b, a) > 0.7
+    assert stats.paired_greater(a, a) == 1.0
+    assert stats.paired_interval(a, b).low < float((a - b).mean()) < stats.paired_interval(a, b).high
+    assert stats.paired_interval(a > 0.4, b > 0.4) == stats.tango(
+        int(((a > 0.4) & ~(b > 0.4)).sum()), int((~(a > 0.4) & (b > 0.4)).sum()), 40
+    )
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_equal_weights_are_holms(p_values: list[float]) -> None:
+    assert stats.weighted_holm(p_values, [2.0] * len(p_values)) == pytest.approx(stats.holm(p_values))
+
+
+def test_weighted_holm_of_a_known_case() -> None:
+    # The first has 4/5 of the level, then the second has what is left: all of it.
+    assert stats.weighted_holm([0.01, 0.04], [4, 1]) == pytest.approx([0.0125, 0.04])
+    assert stats.weighted_holm([0.2, 0.005], [4, 1]) == pytest.approx([0.2, 0.025])

@@ -61,6 +61,11 @@ class Joined:
         cells: ids of the cells.
         positions: the samples that count, in the dataset's order; every sample that has a row where none is given.
 
+    Attributes:
+        positions: of the samples that count, sorted, shape (N,).
+        sample_ids: the id of each, empty where no cell has a row of it.
+        sample_digests: the digest of each, empty where no cell has a row of it.
+
     Raises:
         StoreError: where cells disagree about which sample stands at a position.
     """
@@ -70,7 +75,7 @@ class Joined:
         self._rows = {cell: self._read(run, cell) for cell in cells}
         wanted = [positions] if positions else [rows["position"] for rows in self._rows.values()]
         self.positions: npt.NDArray[np.int64] = np.unique(np.concatenate([np.zeros(0), *wanted])).astype(np.int64)
-        self._check(run)
+        self.sample_ids, self.sample_digests = self._check(run)
 
     def count(self, cell: str) -> int:
         """How many rows a cell has, those of samples that don't count now included."""
@@ -127,12 +132,12 @@ class Joined:
             return pd.DataFrame({name: [] for name in (*_COLUMNS, *_HALVES, *_CERTIFIED)})
         return rows
 
-    def _check(self, run: RunDirectory) -> None:
-        """Every position must hold the same image in every cell."""
+    def _check(self, run: RunDirectory) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Every position must hold the same image in every cell: its id and digest, empty where no cell has a row."""
         import pandas as pd
 
         if not self._rows:
-            return
+            return (), ()
         images = pd.concat([rows[_IMAGE].assign(cell=cell) for cell, rows in self._rows.items()], ignore_index=True)
         images = images.drop_duplicates(_IMAGE)
         twice = images[images["position"].duplicated(keep=False)].sort_values("position", kind="stable")
@@ -142,6 +147,9 @@ class Joined:
                 f"{run.path}: position {one.position} holds sample {one.sample_id} ({one.sample_digest}) in cell {one.cell},"
                 f" but {other.sample_id} ({other.sample_digest}) in cell {other.cell}; the cells of a run share their images"
             )
+        there = {int(place): (str(one), str(digest)) for place, one, digest in images[_IMAGE].itertuples(index=False)}
+        found = [there.get(int(place), ("", "")) for place in self.positions]
+        return tuple(one for one, _ in found), tuple(digest for _, digest in found)
 
 
 def _or(shares: pd.Series[float], verdicts: pd.Series[bool] | pd.Series[float]) -> FloatArray:

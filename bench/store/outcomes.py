@@ -160,6 +160,8 @@ class RunOutcome:
         unplaced: ids of unfinished cells whose row can't be told; where there are any, no row is complete.
         audited: ``audit.json``; ``None`` where the run wasn't audited.
         outdated: how many cells have changed since, or weren't there yet.
+        sample_ids: id of each of the N samples; empty where no cell has a row of it.
+        sample_digests: digest of each; empty where no cell has a row of it.
     """
 
     record: RunRecord
@@ -168,6 +170,8 @@ class RunOutcome:
     unplaced: tuple[str, ...]
     audited: AuditRecord | None = None
     outdated: int = 0
+    sample_ids: tuple[str, ...] = ()
+    sample_digests: tuple[str, ...] = ()
 
     @property
     def threat_models(self) -> tuple[ThreatModelSpec, ...]:
@@ -245,6 +249,8 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         tuple(unplaced),
         found.record,
         found.outdated(run, record.cells),
+        joined.sample_ids,
+        joined.sample_digests,
     )
 
 

@@ -207,7 +207,7 @@ def paired_greater(a: BoolArray | FloatArray, b: BoolArray | FloatArray) -> floa
         b: outcomes of the second on the same images, shape (N,).
     """
     if _binary(a) and _binary(b):
-        return mcnemar_greater(np.asarray(a) > 0.5, np.asarray(b) > 0.5)
+        return mcnemar_greater(np.asarray(a, dtype=float) > 0.5, np.asarray(b, dtype=float) > 0.5)
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     difference = difference[difference != 0]
     if not len(difference):
@@ -273,7 +273,7 @@ def paired_interval(a: BoolArray | FloatArray, b: BoolArray | FloatArray, confid
         confidence: level of the two sides together, in (0, 1).
     """
     if _binary(a) and _binary(b):
-        one, other = np.asarray(a) > 0.5, np.asarray(b) > 0.5
+        one, other = np.asarray(a, dtype=float) > 0.5, np.asarray(b, dtype=float) > 0.5
         return tango(int((one & ~other).sum()), int((other & ~one).sum()), len(one), confidence)
     return paired_difference(a, b, confidence)[1]
 

@@ -6,6 +6,7 @@ import typer
 
 from bench.cli import (
     audit,
+    compare,
     doctor,
     explain,
     list_names,
@@ -44,6 +45,7 @@ app.command("list")(stoppable(list_names.list_names))
 app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
+app.command("compare")(stoppable(compare.compare))
 app.command("audit", epilog=EXIT_CODES)(stoppable(audit.audit))
 app.command("submit")(stoppable(submit.submit))
 app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))

@@ -64,6 +64,13 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(char) or _SYMBOLS.get(char, char) for char in text)
 
 
+def marked_up(tabular: str) -> str:
+    """What tabulate made of texts in :data:`WORDS`, with our own markup in place of the private characters."""
+    for char, markup in _MARKUP.items():
+        tabular = tabular.replace(char, markup)
+    return tabular
+
+
 def _bold(text: str) -> str:
     return f"{_BOLD}{text}{_END}"
 
@@ -89,15 +96,13 @@ def _table(board: Leaderboard, table: Table) -> str:
     tabular = tabulate(
         drawn.rows, headers=drawn.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=drawn.align
     )
-    for char, markup in _MARKUP.items():
-        tabular = tabular.replace(char, markup)
     caption = heading(board, table) + (f" · {board.note}" if board.note else "")
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         r"\caption{" + escape(caption.replace("⚑ see the notes", "superscripts: see the notes")) + "}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        tabular.strip() + "}",
+        marked_up(tabular).strip() + "}",
     ]
     for note in table.notes:
         source = f" ({note.source})" if note.source else ""

@@ -1,0 +1,42 @@
+"""How cells are called where two runs are laid side by side: by what they are, not by their hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.store.outcomes import CellOutcome, RowOutcome
+from bench.store.records import CellResult
+
+CLEAN, WORST = "clean", "worst case"
+_ROLES = {"gradient_free": "gradient-free", "suite": ""}
+
+
+def cell_name(cell: CellOutcome) -> str:
+    """The attack, and in brackets its role and seed where it isn't the suite's own with seed 0."""
+    more = [_ROLES.get(cell.role, cell.role)] if cell.role != "suite" else []
+    more += [f"seed {cell.seed}"] if cell.seed else []
+    return f"{cell.attack} ({', '.join(more)})" if more else cell.attack
+
+
+def named_cells(row: RowOutcome) -> dict[str, CellOutcome]:
+    """The cells of a row by name, in its order; several submissions of one author are numbered."""
+    found: dict[str, CellOutcome] = {}
+    for cell in row.attacked:
+        name, number = cell_name(cell), 1
+        while name in found:
+            number += 1
+            name = f"{cell_name(cell)} #{number}"
+        found[name] = cell
+    return found
+
+
+def definition(result: CellResult) -> dict[str, Any]:  # Any: JSON values
+    """What a cell's attack is: its name, its backend, its search and all parameters."""
+    attack = result.attack
+    return {"name": attack.name, "backend": attack.backend, "search": result.search, **attack.args}
+
+
+def changes(a: dict[str, Any], b: dict[str, Any]) -> str:  # Any: JSON values
+    """The keys in which two definitions differ, with both values; empty where they are the same."""
+    keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+    return ", ".join(f"{key} {a.get(key)} and {b.get(key)}" for key in keys)

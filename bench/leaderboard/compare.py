@@ -1,0 +1,449 @@
+"""Two runs, or two rows of one, compared image by image.
+
+Only what can be compared is: the same dataset, the same threat model, the same attacks, on the images that both have.
+Everything else is refused with the reason, and what is only known to be at most a number is shown as that and not tested.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import StoreError, UnknownNameError
+from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells
+from bench.leaderboard.comparison import Comparison, Entry, Kind, Pair, Refused, Side
+from bench.metrics import estimates
+from bench.stats import holm, paired, paired_interval
+from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, address, least_correct, read_outcomes
+from bench.store.records import Estimate
+from bench.store.run_directory import RunDirectory
+
+SHARED = "worst of the shared attacks"
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows are meant; everything where nothing is.
+
+    Attributes:
+        rows: ``MODEL`` or ``MODEL+DEFENSE`` of either side.
+        model: id of the model.
+        defense: the defense's name in tables.
+        threat_model: ``norm:eps`` or a label such as ``Linf 8/255``.
+    """
+
+    rows: tuple[str, str] | None = None
+    model: str | None = None
+    defense: str | None = None
+    threat_model: str | None = None
+
+
+def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = Chosen(), alpha: float = 0.05) -> Comparison:
+    """Compares two runs row by row, or the rows of one with each other.
+
+    Args:
+        a: the first run; differences are those of the second less it.
+        b: the second; ``None`` compares rows of the first.
+        chosen: which rows.
+        alpha: level of the tests, for the renderings.
+
+    Raises:
+        StoreError: where nothing can be compared, with the reasons, or where the records can't be read.
+        UnknownNameError: where no row is meant, with what would be accepted.
+    """
+    one = read_outcomes(a)
+    other = one if b is None else read_outcomes(b)
+    there = b or a
+    _same_dataset(a, one, there, other)
+    pairs, refused = [], []
+    for left, right in _matched(one, other, chosen, same=b is None):
+        if isinstance(right, str) or isinstance(left, str):
+            refused.append(_alone(left, right, one, other))
+            continue
+        try:
+            pairs.append(_pair(one, left, other, right))
+        except StoreError as error:
+            refused.append(Refused(subject=_subject(left, right), reason=str(error)))
+    if not pairs:
+        reasons = "\n".join(f"{item.subject}: {item.reason}" for item in refused) or "there are no two rows to compare"
+        raise StoreError(f"{a.path} and {there.path} can't be compared:\n{reasons}")
+    pairs, tests = _corrected(pairs)
+    return Comparison(
+        a=_side(a, one), b=_side(there, other), alpha=alpha, tests=tests, pairs=tuple(pairs), refused=tuple(refused)
+    )
+
+
+def _side(run: RunDirectory, outcome: RunOutcome) -> Side:
+    return Side(
+        path=str(run.path), suite=outcome.record.suite.name, run=outcome.record.run, images=len(outcome.sample_ids)
+    )
+
+
+def _same_dataset(a: RunDirectory, one: RunOutcome, b: RunDirectory, other: RunOutcome) -> None:
+    """Refuses another dataset, or the same one with other files."""
+    for what in ("name", "digest"):
+        left, right = one.record.dataset.get(what), other.record.dataset.get(what)
+        if left != right:
+            raise StoreError(
+                f"another dataset: {what} {left} in {a.path}, {right} in {b.path} (accepted: runs on the same images)"
+            )
+
+
+# -- which rows --------------------------------------------------------------------------------------------------------
+
+_Match = tuple[RowOutcome | str, RowOutcome | str]
+"""Two rows; or one, and on the other side why it has none."""
+
+
+def _matched(one: RunOutcome, other: RunOutcome, chosen: Chosen, *, same: bool) -> Iterator[_Match]:
+    left, right = _wanted(one, chosen), _wanted(other, chosen)
+    if chosen.rows is not None:
+        left, right = _called(left, chosen.rows[0]), _called(right, chosen.rows[1])
+        yield from _by_ball(left, right)
+    elif same:
+        for threat_model in one.threat_models:
+            yield from combinations([row for row in left if row.threat_model == threat_model], 2)
+    else:
+        yield from _by_name(left, right)
+
+
+def _wanted(outcome: RunOutcome, chosen: Chosen) -> list[RowOutcome]:
+    rows = list(outcome.rows)
+    for kind, wanted, names in (
+        ("model", chosen.model, lambda row: (row.model,)),
+        ("defense", chosen.defense, lambda row: (row.defense,)),
+        ("threat model", chosen.threat_model, _balls),
+    ):
+        if wanted is None:
+            continue
+        known = [names(row)[0] for row in rows]
+        rows = [row for row in rows if wanted.lower() in (name.lower() for name in names(row))]
+        if not rows:
+            raise _unknown(kind, wanted, known)
+    return rows
+
+
+def _balls(row: RowOutcome) -> tuple[str, ...]:
+    ball = row.threat_model
+    return ball.label.replace(" ", ":", 1).lower(), ball.label, address(ball), ball.norm
+
+
+def _called(rows: Sequence[RowOutcome], name: str) -> list[RowOutcome]:
+    """The rows of one ``MODEL`` or ``MODEL+DEFENSE``; a model alone is the bare one."""
+    found = [row for row in rows if name in (row.label, f"{row.model}+{row.defense}")]
+    if not found:
+        raise _unknown("row", name, [row.label.replace(" + ", "+") for row in rows])
+    return found
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownNameError:
+    names = list(dict.fromkeys(known))
+    return UnknownNameError(kind, name, difflib.get_close_matches(name, names, n=3), names)
+
+
+def _by_ball(left: Sequence[RowOutcome], right: Sequence[RowOutcome]) -> Iterator[_Match]:
+    """Two named rows, under every threat model that both have."""
+    found = {row.threat_model: row for row in right}
+    for row in left:
+        yield row, found.pop(row.threat_model, ", ".join(one.threat_model.label for one in right))
+    for lone in found.values():
+        yield ", ".join(one.threat_model.label for one in left), lone
+
+
+def _by_name(left: Sequence[RowOutcome], right: Sequence[RowOutcome]) -> Iterator[_Match]:
+    """Rows of the same model and defense under the same threat model."""
+    found = {(row.threat_model, row.label): row for row in right}
+    for row in left:
+        yield row, found.pop((row.threat_model, row.label), _elsewhere(row, right))
+    for lone in found.values():
+        yield _elsewhere(lone, left), lone
+
+
+def _elsewhere(row: RowOutcome, others: Sequence[RowOutcome]) -> str:
+    """Under which threat models the other run has this row."""
+    return ", ".join(one.threat_model.label for one in others if one.label == row.label)
+
+
+def _alone(left: RowOutcome | str, right: RowOutcome | str, one: RunOutcome, other: RunOutcome) -> Refused:
+    """Why a row of one side has none on the other."""
+    here, row, there = ("A", left, right) if isinstance(right, str) else ("B", right, left)
+    away = "B" if here == "A" else "A"
+    assert isinstance(row, RowOutcome)
+    ball = row.threat_model.label
+    has = f"{away} has it under {there}" if there else f"{away} has no such row"
+    return Refused(subject=f"{row.label} under {ball}", reason=f"only {here} has it; {has}")
+
+
+def _subject(left: RowOutcome, right: RowOutcome) -> str:
+    names = left.label if left.label == right.label else f"{left.label} and {right.label}"
+    return f"{names} under {left.threat_model.label}"
+
+
+# -- two rows ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """Where the images that both runs have stand in each, in the order of the first."""
+
+    a: IntArray
+    b: IntArray
+    ids: tuple[str, ...]
+
+
+def _shared(one: RunOutcome, other: RunOutcome) -> _Shared:
+    """Pairs by digest; an image that is there several times pairs with its like in order."""
+    places = _occurrences(other.sample_digests)
+    both = [(at, places[key]) for key, at in _occurrences(one.sample_digests).items() if key in places]
+    if not both:
+        raise StoreError(
+            f"other samples: none of the {len(one.sample_ids):,} images of A is among the {len(other.sample_ids):,} of B"
+        )
+    a, b = (np.array(side, dtype=np.int64) for side in zip(*both, strict=True))
+    return _Shared(a, b, tuple(one.sample_ids[at] for at in a))
+
+
+def _occurrences(digests: Sequence[str]) -> dict[tuple[str, int], int]:
+    seen: dict[str, int] = {}
+    found = {}
+    for at, digest in enumerate(digests):
+        if digest:
+            found[digest, seen.get(digest, 0)] = at
+            seen[digest] = seen.get(digest, 0) + 1
+    return found
+
+
+def _pair(one: RunOutcome, left: RowOutcome, other: RunOutcome, right: RowOutcome) -> Pair:
+    shared = _shared(one, other)
+    mine, theirs = named_cells(left), named_cells(right)
+    same, differing = _same_attacks(mine, theirs)
+    entries = [_clean(left, right, shared)]
+    entries += [_cell(name, mine.get(name), theirs.get(name), shared) for name in _shown(left, right, mine, theirs)]
+    entries += _worst(left, right, shared, same, differing, mine, theirs)
+    return Pair(
+        threat_model=left.threat_model.label,
+        norm=left.threat_model.norm,
+        eps=str(left.threat_model.eps),
+        a=left.label,
+        b=right.label,
+        images=len(shared.a),
+        only_a=len(one.sample_ids) - len(shared.a),
+        only_b=len(other.sample_ids) - len(shared.b),
+        entries=tuple(entries),
+        notes=_notes(left, right),
+    )
+
+
+def _shown(
+    left: RowOutcome, right: RowOutcome, mine: dict[str, CellOutcome], theirs: dict[str, CellOutcome]
+) -> list[str]:
+    """The cells that get a number of their own.
+
+    Prerequisites are the suite's attacks again; a bare row has none of the cells that the harness adds to defended ones. All
+    of them count in the worst case.
+    """
+    cells = {**theirs, **mine}
+    return [
+        name
+        for name in dict.fromkeys([*mine, *theirs])
+        if cells[name].role in ("suite", "submitted")
+        or (cells[name].role != "prerequisite" and (left.bare == right.bare or (name in mine and name in theirs)))
+    ]
+
+
+def _same_attacks(mine: dict[str, CellOutcome], theirs: dict[str, CellOutcome]) -> tuple[list[str], list[str]]:
+    """Names of the attacks that both rows were put to, and why others can't be compared.
+
+    The cells that the harness adds by itself (oblivious, gradient-free, ...) belong to the kind of the row.
+    """
+    own = [cell for cell in (*mine.values(), *theirs.values()) if cell.role in ("suite", "submitted")]
+    wanted = {name for cells in (mine, theirs) for name, cell in cells.items() if cell in own}
+    same, differing = [], []
+    for name in dict.fromkeys([*mine, *theirs]):
+        reason = _incomparable(name, mine.get(name), theirs.get(name))
+        if not reason:
+            same.append(name)
+        elif name in wanted:
+            differing.append(reason)
+    return same, differing
+
+
+def _incomparable(name: str, a: CellOutcome | None, b: CellOutcome | None) -> str:
+    """Why two cells of one name aren't the same attack; empty where they are."""
+    if a is None or b is None:
+        here, away = ("B", "A") if a is None else ("A", "B")
+        return f"{name}: only {here} has it, {away} doesn't"
+    if a.result is None or b.result is None:
+        return ""
+    differing = changes(definition(a.result), definition(b.result))
+    return f"{name}: another attack in A and B: {differing}" if differing else ""
+
+
+def _clean(left: RowOutcome, right: RowOutcome, shared: _Shared) -> Entry:
+    lacking = [f"{side} lacks rows" for side, row in (("A", left), ("B", right)) if not row.known.all()]
+    a, b = left.clean_correctness[shared.a], right.clean_correctness[shared.b]
+    return _tested(CLEAN, "clean", a, b, shared, reason=" and ".join(lacking), unknown=bool(lacking))
+
+
+def _cell(name: str, a: CellOutcome | None, b: CellOutcome | None, shared: _Shared) -> Entry:
+    reason = _incomparable(name, a, b).removeprefix(f"{name}: ")
+    states = [f"{side}: {_state(cell)}" for side, cell in (("A", a), ("B", b)) if cell is not None and not cell.valid]
+    found = _tested(
+        name,
+        "attack",
+        None if a is None or a.status != "done" else a.correctness[shared.a],
+        None if b is None or b.status != "done" else b.correctness[shared.b],
+        shared,
+        reason="; ".join([reason] * bool(reason) + states),
+        bounds=(a is not None and not a.valid, b is not None and not b.valid),
+    )
+    if a is None or b is None or reason or a.status != "done" or b.status != "done":
+        return found
+    return found.model_copy(update={"seconds": _seconds([a], [b]), "passes": _passes([a], [b], shared)})
+
+
+def _state(cell: CellOutcome) -> str:
+    return f"{cell.status}: {' '.join(cell.reason.split())}" if cell.status != "done" else "invalid"
+
+
+def _worst(
+    left: RowOutcome,
+    right: RowOutcome,
+    shared: _Shared,
+    same: Sequence[str],
+    differing: Sequence[str],
+    mine: dict[str, CellOutcome],
+    theirs: dict[str, CellOutcome],
+) -> list[Entry]:
+    """The rows' own numbers; where they were put to other attacks, those of the shared ones besides."""
+    known = [
+        row.worst_correctness[at] if row.known.any() else None for row, at in ((left, shared.a), (right, shared.b))
+    ]
+    bounds = (not left.complete, not right.complete)
+    states = [f"{side}: the row isn't complete" for side, bound in zip("AB", bounds, strict=True) if bound]
+    cells = list(mine.values()), list(theirs.values())
+    reason = "; ".join([*differing, *states])
+    found = [_tested(WORST, "worst case", known[0], known[1], shared, reason=reason, bounds=bounds)]
+    if not reason:
+        cost = {"seconds": _seconds(*cells), "passes": _passes(*cells, shared)}
+        return [found[0].model_copy(update=cost)]
+    both = [(mine[name], theirs[name]) for name in same if mine[name].valid and theirs[name].valid]
+    if differing and both:
+        a, b = (tuple(side) for side in zip(*both, strict=True))
+        found.append(
+            _tested(
+                f"{SHARED} ({', '.join(name for name in same if mine[name].valid and theirs[name].valid)})",
+                "worst case",
+                least_correct(a)[shared.a],
+                least_correct(b)[shared.b],
+                shared,
+            ).model_copy(update={"seconds": _seconds(a, b), "passes": _passes(a, b, shared)})
+        )
+    return found
+
+
+def _tested(
+    name: str,
+    kind: Kind,
+    a: FloatArray | None,
+    b: FloatArray | None,
+    shared: _Shared,
+    *,
+    reason: str = "",
+    bounds: tuple[bool, bool] = (False, False),
+    unknown: bool = False,
+) -> Entry:
+    """Both numbers, and what the pairs say where nothing speaks against it."""
+    shown = Entry(
+        name=name,
+        kind=kind,
+        a=None if unknown or a is None else _number(a, bounds[0]),
+        b=None if unknown or b is None else _number(b, bounds[1]),
+        a_bound=bounds[0],
+        b_bound=bounds[1],
+        reason=reason,
+    )
+    if reason or a is None or b is None:
+        return shown
+    interval = paired_interval(b, a)
+    return shown.model_copy(
+        update={
+            "difference": float((b - a).mean()),
+            "low": interval.low,
+            "high": interval.high,
+            "p": paired(b, a),
+            "lost": tuple(shared.ids[at] for at in np.flatnonzero(b < a)),
+            "gained": tuple(shared.ids[at] for at in np.flatnonzero(b > a)),
+        }
+    )
+
+
+def _number(outcomes: FloatArray, bound: bool) -> Estimate:
+    found = estimates.share(outcomes)
+    return Estimate(value=found.value, n=found.n) if bound else found
+
+
+def _seconds(a: Sequence[CellOutcome], b: Sequence[CellOutcome]) -> float | None:
+    one, other = (
+        sum(cell.result.cost.seconds / cell.result.samples for cell in cells if cell.result and cell.result.cost)
+        for cells in (a, b)
+    )
+    return other / one if one and other else None
+
+
+def _passes(a: Sequence[CellOutcome], b: Sequence[CellOutcome], shared: _Shared) -> float | None:
+    one, other = (
+        float(sum(np.nansum(cell.passes[at]) for cell in cells)) for cells, at in ((a, shared.a), (b, shared.b))
+    )
+    return other / one if one and other else None
+
+
+def _notes(left: RowOutcome, right: RowOutcome) -> tuple[str, ...]:
+    """What else differs, that a reader of the differences must know."""
+    a, b = (next((cell.result for cell in row.cells if cell.result is not None), None) for row in (left, right))
+    if a is None or b is None:
+        return ()
+    notes = []
+    if a.precision != b.precision:
+        notes.append(f"precision {a.precision} in A, {b.precision} in B")
+    if left.defense == right.defense and (differing := changes(a.defense.model_dump(), b.defense.model_dump())):
+        notes.append(f"the defense {left.defense} has other parameters in A and B: {differing}")
+    roles = [{cell.role for cell in row.attacked} - {"suite", "submitted"} for row in (left, right)]
+    for side, more in (("A", roles[0] - roles[1]), ("B", roles[1] - roles[0])):
+        if more:
+            kinds = ", ".join(sorted(role.replace("_", "-") for role in more))
+            notes.append(f"the worst case of {side} has cells of a kind that the other lacks: {kinds}")
+    return tuple(notes)
+
+
+# -- many tests --------------------------------------------------------------------------------------------------------
+
+
+def _corrected(pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """The pairs with Holm's correction over every test; a clean accuracy that stands under several radii is one test."""
+    tests: dict[tuple[object, ...], float] = {}
+    for at, pair in enumerate(pairs):
+        tests |= {_key(at, pair, entry): entry.p for entry in pair.entries if entry.p is not None}
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    return [
+        pair.model_copy(
+            update={
+                "entries": tuple(
+                    entry.model_copy(update={"adjusted": adjusted.get(_key(at, pair, entry))}) for entry in pair.entries
+                )
+            }
+        )
+        for at, pair in enumerate(pairs)
+    ], len(tests)
+
+
+def _key(at: int, pair: Pair, entry: Entry) -> tuple[object, ...]:
+    if entry.kind == "clean":
+        return CLEAN, pair.a, pair.b, entry.lost, entry.gained
+    return at, entry.name

@@ -22,6 +22,7 @@ from bench.store.outcomes import RowOutcome, RunOutcome, address
 from bench.store.probes import ProbeResult, RowProbes
 from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell, digest
+from bench.suites.declared import declared
 from bench.suites.expand import NONE
 from bench.suites.spec import AttackSpec, ThreatModelSpec
 
@@ -101,8 +102,8 @@ def to_probe(plan: Plan, outcome: RunOutcome) -> tuple[list[ProbedRow], dict[tup
 
 
 def _probed(plan: Plan, row: RowOutcome, base: PlannedCell, size: int) -> ProbedRow:
-    stochastic = any(cell.correctness[(cell.correctness > 0) & (cell.correctness < 1)].size for cell in row.cells)
-    members = tuple(range(min(size if not stochastic else min(size, STOCHASTIC), len(plan.dataset))))
+    most = min(size, STOCHASTIC) if declared(base.cell.defense).stochastic else size
+    members = tuple(range(min(most, len(plan.dataset))))
     sources = dict[str, str]()
     for one in plan.cells:
         if one.located is not None and not one.broken and (one.cell.model.id != row.model or not row.bare):

@@ -2,7 +2,7 @@
 
 Exit codes: 0 all cells done · 1 a fault of bench itself · 2 the user's input can't work · 3 some cells are errors ·
 4 some models were unavailable (and no cell is an error) · 5 the results can't be written · 6 verification or audit failed ·
-130 interrupted.
+7 the gate failed · 130 interrupted.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from bench.cli import (
     compare,
     doctor,
     explain,
+    gate,
     list_names,
     plan,
     report,
@@ -24,7 +25,8 @@ from bench.cli.stopping import stoppable
 
 EXIT_CODES = (
     "Exit codes: 0 all cells done; 2 the input can't work; 3 some cells are errors; 4 some models were unavailable; "
-    "5 the results can't be written; 6 verification or audit failed; 130 interrupted (run the same command again to resume)."
+    "5 the results can't be written; 6 verification or audit failed; 7 the gate failed; "
+    "130 interrupted (run the same command again to resume)."
 )
 
 app = typer.Typer(
@@ -46,6 +48,7 @@ app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
 app.command("compare")(stoppable(compare.compare))
+app.command("gate", epilog=EXIT_CODES)(stoppable(gate.gate))
 app.command("audit", epilog=EXIT_CODES)(stoppable(audit.audit))
 app.command("submit")(stoppable(submit.submit))
 app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))

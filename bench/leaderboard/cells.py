@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from bench.store.outcomes import CellOutcome, RowOutcome
+from bench.store.outcomes import CellOutcome
 from bench.store.records import CellResult
 
 CLEAN, WORST = "clean", "worst case"
@@ -18,10 +19,10 @@ def cell_name(cell: CellOutcome) -> str:
     return f"{cell.attack} ({', '.join(more)})" if more else cell.attack
 
 
-def named_cells(row: RowOutcome) -> dict[str, CellOutcome]:
-    """The cells of a row by name, in its order; several submissions of one author are numbered."""
+def named_cells(cells: Iterable[CellOutcome]) -> dict[str, CellOutcome]:
+    """Cells by name, in their order; several submissions of one author are numbered."""
     found: dict[str, CellOutcome] = {}
-    for cell in row.attacked:
+    for cell in cells:
         name, number = cell_name(cell), 1
         while name in found:
             number += 1

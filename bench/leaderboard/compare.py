@@ -221,7 +221,7 @@ def _occurrences(digests: Sequence[str]) -> dict[tuple[str, int], int]:
 
 def _pair(one: RunOutcome, left: RowOutcome, other: RunOutcome, right: RowOutcome) -> Pair:
     shared = _shared(one, other)
-    mine, theirs = named_cells(left), named_cells(right)
+    mine, theirs = named_cells(left.attacked), named_cells(right.attacked)
     same, differing = _same_attacks(mine, theirs)
     entries = [_clean(left, right, shared)]
     entries += [_cell(name, mine.get(name), theirs.get(name), shared) for name in _shown(left, right, mine, theirs)]

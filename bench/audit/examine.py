@@ -35,15 +35,15 @@ def examine(evidence: Evidence, *, made: str, samples: int, rules: Iterable[Rule
     for rule in rules:
         checked, unchecked, fired = 0, dict[str, list[str]](), 0
         for unit in _units(rule, evidence):
+            found = list[Finding]()
             try:
-                found = [_finding(rule, unit, one) for one in rule.check(unit.what)]
+                for one in rule.check(unit.what):
+                    found.append(_finding(rule, unit, one))  # what it saw before it couldn't go on counts
+                checked += 1
             except NotMeant:
                 continue
             except CannotCheck as error:
-                found = []
                 unchecked.setdefault(str(error), []).append(unit.label)
-            else:
-                checked += 1
             findings += found
             fired += sum(one.severity != "info" for one in found)
         reasons = {reason: tuple(labels) for reason, labels in unchecked.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from bench.audit.evidence import Evidence, RowEvidence, TableEvidence
+from bench.audit.evidence import CannotCheck, Evidence, NotMeant, RowEvidence, TableEvidence
 from bench.store.audit import Severity
 
 Scope = Literal["row", "table", "run"]
@@ -90,22 +90,24 @@ def lifted(*flags: str) -> Callable[[RowEvidence], Iterable[Found]]:
 
 
 def both(*checks: Callable[[RowEvidence], Iterable[Found]]) -> Callable[[RowEvidence], Iterable[Found]]:
-    """Several checks of a row as one; a part that can't look doesn't keep the others from it.
+    """Several checks of a row as one; a part that can't look, or doesn't speak of the row, keeps no other from it.
 
     Args:
         checks: each of them.
     """
 
     def check(row: RowEvidence) -> Iterable[Found]:
-        from bench.audit.evidence import CannotCheck
-
-        reason = None
+        reason, unmeant = None, 0
         for one in checks:
             try:
                 yield from one(row)
             except CannotCheck as error:
                 reason = error
+            except NotMeant:
+                unmeant += 1
         if reason is not None:
             raise reason
+        if unmeant == len(checks):
+            raise NotMeant
 
     return check

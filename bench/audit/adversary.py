@@ -86,7 +86,7 @@ def fails_undefended(row: RowEvidence) -> Iterable[Found]:
         f"the same attacks break {int(broken.sum())} of {correct} images of the undefended model, no more than noise does: at "
         "this radius they can't show what the defense is worth"
     )
-    works = int((bare.correct & ~bare.broken("large-eps")).sum()) <= HARDLY * correct
+    works = int((bare.correct & ~bare.broken("large-eps")).sum()) <= HARDLY * bare.correct.sum()
     yield Found("info" if works else "warning", text, (), {"broken": int(broken.sum()), "correct": correct})
 
 

@@ -139,6 +139,17 @@ CASES = [
         (Seen("info", "break 7 of 72 images", row=JPEG),),
         **bare_breaks(7, noise=7),  # type: ignore[arg-type]
     ),
+    Case(
+        "fails-undefended",
+        "no more than noise, and a large radius leaves half of the probes' images, of far more in all",
+        (Seen("warning", "break 7 of 400 images", row=JPEG),),
+        cells=(Planned(broken=range(7)), Planned(broken=range(7), defense="jpeg-q75")),
+        probed=(
+            Probed({"noise": range(7), "large-eps": range(40)}, wrong=()),
+            Probed(defense="jpeg-q75", wrong=()),
+        ),
+        n=400,
+    ),
     Case("fails-undefended", "a tenth of the images", **bare_breaks(8, noise=8, large=20)),  # type: ignore[arg-type]
     Case("fails-undefended", "far more than noise", **bare_breaks(7, noise=0, large=20)),  # type: ignore[arg-type]
     Case("fails-undefended", "the bare model", meant=False),

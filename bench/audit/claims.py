@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.audit.evidence import CannotCheck, RowEvidence, TableEvidence
+from bench.audit.evidence import CannotCheck, NotMeant, RowEvidence, TableEvidence
 from bench.audit.rule import Found
 from bench.stats import binomial_two_sided, rank_ranges, wilson
 from bench.store import published
@@ -17,15 +17,17 @@ WIDE = 0.15
 
 def published_clean(row: RowEvidence) -> Iterable[Found]:
     """The clean accuracy of a bare model against the one that RobustBench has published for it."""
-    known = [cell.result.provenance.get("published") for cell in row.row.cells if cell.result is not None]
-    entry = next((one for one in known if one), None)
-    if not row.row.bare or entry is None:
+    if not row.row.bare:
+        raise NotMeant
+    entries = [cell.result.provenance.get("published") for cell in row.row.cells if cell.result is not None]
+    entry = next((one for one in entries if one), None)
+    if entry is None:
         raise CannotCheck("there is no published clean accuracy")
     dataset, threat_model, name = map(str, entry)
     found = published.table().get((dataset.lower(), threat_model.lower(), name))
     if found is None:
         raise CannotCheck("there is no published clean accuracy")
-    correct, n = int(row.row.clean_correct.sum()), len(row.row.clean_correct)
+    correct, n = int(row.row.clean_correct.sum()), int(row.row.known.sum())
     if binomial_two_sided(correct, n, found.clean / 100) < FAR:
         text = (
             f"clean accuracy {100 * correct / n:.1f} % is far from the published {found.clean:g} %: other weights, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synthetic_audit import FGSM, WRONG
 from synthetic_run import Planned
 
-from planted.case import TABLE, Case, Seen, flagged, lifted
+from planted.case import TABLE, Case, Seen, adaptive, flagged, lifted
 
 CASES = [
     *lifted("no-backward-pass", "no-backward-pass", severity="invalid"),
@@ -61,6 +61,18 @@ CASES = [
         (Seen("warning", r"^clean accuracy 100\.0 %"),),
         cells=(Planned(published=("cifar10", "Linf", "Wong2020Fast")),),
     ),
+    Case(
+        "clean-accuracy",
+        "images without a record are none that are wrong",
+        cells=(Planned(published=("cifar10", "Linf", "Wong2020Fast"), status="error", reason="x", rows=range(20)),),
+    ),
+    Case(
+        "clean-accuracy",
+        "no image has a record",
+        cells=(Planned(published=("cifar10", "Linf", "Wong2020Fast"), status="unavailable", reason="x", rows=()),),
+        probed=(),
+    ),
+    Case("clean-accuracy", "nobody publishes that of a defended row", cells=(adaptive("jpeg-q75"),), probed=()),
     Case("clean-accuracy", "nobody published one", unchecked="there is no published clean accuracy"),
     Case(
         "clean-accuracy",

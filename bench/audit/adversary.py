@@ -24,11 +24,19 @@ def without_bpda(row: RowEvidence) -> Iterable[Found]:
     result = _defended(row)
     if declared(result.defense).differentiable:
         raise NotMeant
-    if not row.done("suite"):
+    if not row.white_box:  # an attack without gradients replaces none
         yield Found("warning", "the defense isn't differentiable, and no attack with BPDA is finished on it")
     elif any(link.surrogate == "exact" for link in result.defense.links):
         text = "surrogate: exact takes the gradient of a defense that has none to speak of: that is no BPDA"
-        yield Found("warning", text, tuple(cell.id for cell in row.done("suite")))
+        yield Found("warning", text, tuple(cell.id for cell in row.white_box))
+
+
+def only_blind(row: RowEvidence) -> Iterable[Found]:
+    """Defended rows without an attack by anybody who knows the defense, though the suite has such an adversary."""
+    _defended(row)
+    flags = (flag.rule for cell in row.row.cells if cell.result is not None for flag in cell.result.flags)
+    if "no-adaptive-attack" not in flags and not any(map(row.done, ("suite", "gradient_free", "submitted"))):
+        yield Found("warning", "no attack by anybody who knows the defense is finished on it")
 
 
 def not_joint(row: RowEvidence) -> Iterable[Found]:

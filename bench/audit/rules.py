@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         "Nobody who knows the defense attacked it, or the gradient-free check is switched off.",
         "`adversaries: [oblivious, adaptive]`, and leave `run.gradient_free_queries` above 0",
         TRAMER,
-        lifted("no-adaptive-attack", "no-gradient-free-attack"),
+        both(lifted("no-adaptive-attack", "no-gradient-free-attack"), adversary.only_blind),
         strength=True,
     ),
     Rule(

@@ -20,7 +20,6 @@ ALWAYS = {
     "no-backward-pass",
     "unmarked-randomness",
     "eot",
-    "no-adaptive-attack",
     "silent-success",
     "no-distance-found",
     "provenance",

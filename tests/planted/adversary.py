@@ -5,8 +5,10 @@ from __future__ import annotations
 from synthetic_audit import PGD, WRONG, Control, Probed
 from synthetic_run import Planned
 
-from bench.store.records import CellResult
+from bench.store.records import CellResult, Flag
 from planted.case import JPEG, NO_PROBES, Case, Seen, adaptive, defended, lifted, no_probes
+
+BLUR = ("model-a", "gaussian_blur")
 
 
 def controlled(**controls: Control) -> tuple[Probed, ...]:
@@ -44,6 +46,12 @@ CASES = [
         cells=defended("jpeg-q75", adaptive=adaptive("jpeg-q75")),
         edit={2: with_surrogate, 3: with_surrogate},
     ),
+    Case(
+        "no-bpda",
+        "an attack that takes no gradient has none to replace",
+        (Seen("warning", "no attack with BPDA is finished on it", row=JPEG),),
+        cells=defended("jpeg-q75", adaptive=adaptive("jpeg-q75", attack="square")),
+    ),
     Case("no-bpda", "an adaptive attack", cells=defended("jpeg-q75", adaptive=adaptive("jpeg-q75"))),
     Case("no-bpda", "the bare model", meant=False),
     Case("no-bpda", "a differentiable defense", cells=defended("gaussian_blur")[2:], probed=(), meant=False),
@@ -76,6 +84,48 @@ CASES = [
         probed=(),
     ),
     *lifted("no-adaptive-attack", "no-adaptive-attack", "no-gradient-free-attack"),
+    Case(
+        "no-adaptive-attack",
+        "the suite leaves it out of one row",
+        (Seen("warning", "^no attack by anybody who knows the defense is finished on it$", row=BLUR),),
+        cells=defended("gaussian_blur"),
+    ),
+    Case(
+        "no-adaptive-attack",
+        "a naive attacker doesn't know the defense",
+        (Seen("warning", "^no attack by anybody who knows the defense", row=BLUR),),
+        cells=(adaptive("gaussian_blur", role="naive", adversary="naive"),),
+        probed=(),
+    ),
+    Case(
+        "no-adaptive-attack",
+        "the runner has said so",
+        (Seen("warning", "^the runner's words", (0,), row=BLUR),),
+        cells=(
+            adaptive(
+                "gaussian_blur",
+                role="oblivious",
+                adversary="oblivious",
+                flags=(Flag(rule="no-adaptive-attack", severity="warning", message="the runner's words"),),
+            ),
+        ),
+        probed=(),
+    ),
+    *[
+        Case(
+            "no-adaptive-attack",
+            f"{role} is enough",
+            cells=defended("gaussian_blur", adaptive=adaptive("gaussian_blur", role=role)),
+        )
+        for role in ("suite", "gradient_free", "submitted")
+    ],
+    Case(
+        "no-adaptive-attack",
+        "nothing is finished",
+        unchecked="no cell of the row is finished",
+        cells=(adaptive("gaussian_blur", recorded=False, rows=range(9)),),
+        probed=(),
+    ),
     Case(
         "positive-control",
         "the only attack",

@@ -184,9 +184,9 @@ class RowEvidence:
         return broken
 
     @property
-    def left(self) -> int:
-        """Images that the row calls robust."""
-        return int((self.row.clean_correct & ~self.worst).sum())
+    def exhausted(self) -> bool:
+        """Whether every image is broken, in every draw of a stochastic defense: no attack could lower the number."""
+        return bool(self.row.attacked) and not self.row.worst_correctness.any()
 
     # -- the subset ------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def _units(rule: Rule, evidence: Evidence) -> Iterator[_Unit]:
 
 def _finding(rule: Rule, unit: _Unit, found: Found) -> Finding:
     severity = found.severity
-    if rule.strength and isinstance(unit.what, RowEvidence) and unit.what.left == 0:
+    if rule.strength and isinstance(unit.what, RowEvidence) and unit.what.exhausted:
         severity = "info"  # the number can't get lower
     return Finding(
         rule=rule.id,

@@ -134,6 +134,21 @@ def test_a_weak_attack_is_an_info_where_nothing_is_left(tmp_path: Path, severity
     ] == [severity]
 
 
+def test_where_something_is_left_in_some_draws_a_weak_attack_is_none(tmp_path: Path) -> None:
+    shares = {**dict.fromkeys(range(72), 0.4), **dict.fromkeys(WRONG, 0.0)}
+    broken = Planned(attack="pgd-20", wrong=WRONG, broken=range(72), correctness=shares)  # by the majority of the draws
+    found = examined(built(tmp_path, (broken,)), rules=[rule(says("x"), strength=True)])
+    assert found.evidence.outcome.rows[0].worst_correctness.mean() == pytest.approx(0.36)
+    assert [one.severity for one in found.of("mine")] == ["warning"]
+
+
+@pytest.mark.parametrize("role", ["suite", "certificate"])
+def test_where_nobody_has_attacked_nothing_is_exhausted(tmp_path: Path, role: str) -> None:
+    missing = Planned(attack="pgd-20", defense="smoothing-a", role=role, recorded=role == "certificate", rows=())
+    found = examined(built(tmp_path, (missing,)), probed=(), rules=[rule(says("x"), strength=True)])
+    assert [one.severity for one in found.of("mine")] == ["warning"]
+
+
 def test_every_rule_on_strength_is_an_info_where_nothing_is_left(tmp_path: Path) -> None:
     everything = Planned(
         attack="pgd-20", wrong=WRONG, broken=range(72), flags=flagged("zero-gradient", "invalid")[1].flags
@@ -177,7 +192,7 @@ def test_only_what_the_row_calls_robust_refutes_its_number(tmp_path: Path) -> No
     (row,) = examined(run).evidence.rows
     places = np.arange(N)
     assert row.worst.tolist() == (places < 50).tolist()
-    assert row.left == 22
+    assert not row.exhausted
     assert [row.refuted(places < count) for count in (50, 57, 58)] == [False, False, True]
     assert not row.refuted((places >= 50) & (places < 57))
     assert row.refuted((places >= 50) & (places < 58))

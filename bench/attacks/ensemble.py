@@ -13,7 +13,6 @@ from torch import Tensor
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.checked import share_broken
 from bench.store.parts import StageCost
-from bench.store.records import Flag
 
 STAGES = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -21,8 +20,6 @@ STAGES = {
     "rand": ("apgd-ce", "apgd-dlr"),
 }
 """Of AutoAttack's versions (Croce & Hein 2020, arXiv:2003.01690)."""
-SQUARE_TOLERANCE = 0.002
-"""AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
 
 
 class Ensemble(Attack):
@@ -65,7 +62,7 @@ class Ensemble(Attack):
                 )
             )
             alive = alive[best[alive] < 1]
-        result.stages, result.flags = tuple(costs), square_flags(costs, len(samples))
+        result.stages = tuple(costs)
         if any(name == "square" for name, _ in self.stages):
             result.zero_gradient = None  # they were attacked without gradients
         return result
@@ -107,16 +104,3 @@ def _take(result: AttackResult, found: AttackResult, alive: Tensor, chosen: Tens
         result.eot_agreement[places] = found.eot_agreement
     if result.zero_gradient is not None and found.zero_gradient is not None:
         result.zero_gradient[places] &= found.zero_gradient
-
-
-def square_flags(stages: list[StageCost], count: int) -> tuple[Flag, ...]:
-    """AutoAttack's own check of the Square stage: what it breaks, the gradients should have broken."""
-    at = next((place for place, stage in enumerate(stages) if stage.name == "square"), 0)
-    if at == 0 or stages[at].broken <= SQUARE_TOLERANCE * max(count, 1):
-        return ()
-    text = (
-        f"Square, which needs no gradient, broke {stages[at].broken} samples that the white-box stages left: "
-        "the gradients may be masked"
-    )
-    source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
-    return (Flag(rule="autoattack-square", severity="warning", message=text, source=source),)

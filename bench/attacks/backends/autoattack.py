@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.attacks.backends.chunk import counted
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.checked import share_broken
-from bench.attacks.ensemble import STAGES, square_flags
+from bench.attacks.ensemble import STAGES
 from bench.attacks.losses import cross_entropy
 from bench.attacks.parameters import AutoAttackParams, SquareParams
 from bench.errors import AttackError
@@ -76,7 +76,7 @@ class ReferenceAutoAttack(Attack):
                 self._strengthen(model, samples, context, result, log)
         result.iterations.fill_(-1)
         result.stages = tuple(stages)
-        result.flags = _flags(log, stages, len(samples))
+        result.flags = _flags(log)
         return result
 
     def _run_stage(
@@ -274,8 +274,7 @@ def _collected_log() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-def _flags(log: list[str], stages: list[StageCost], n: int) -> tuple[Flag, ...]:
+def _flags(log: list[str]) -> tuple[Flag, ...]:
     source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
     messages = [message.split(" See ")[0] for message in dict.fromkeys(log)]
-    flags = [Flag(rule="autoattack-check", severity="warning", message=text, source=source) for text in messages]
-    return (*flags, *square_flags(stages, n))
+    return tuple(Flag(rule="autoattack-check", severity="warning", message=text, source=source) for text in messages)

@@ -10,6 +10,7 @@ from bench.cli import (
     doctor,
     explain,
     gate,
+    history,
     list_names,
     plan,
     report,
@@ -49,6 +50,7 @@ app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
 app.command("compare")(stoppable(compare.compare))
 app.command("gate", epilog=EXIT_CODES)(stoppable(gate.gate))
+app.command("history")(stoppable(history.history))
 app.command("audit", epilog=EXIT_CODES)(stoppable(audit.audit))
 app.command("submit")(stoppable(submit.submit))
 app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))

@@ -105,7 +105,7 @@ def save_all(directory: Path, figures: Mapping[str, Figure]) -> list[Path]:
     Raises:
         StoreError: where a file can't be written.
     """
-    written = [path for name, figure in figures.items() for path in _save(directory, name, figure)]
+    written = [path for name, figure in figures.items() for path in save(directory, name, figure)]
     for pattern in _OURS:
         for suffix in ("png", "pdf"):
             for older in directory.glob(f"{pattern}.{suffix}"):
@@ -114,7 +114,12 @@ def save_all(directory: Path, figures: Mapping[str, Figure]) -> list[Path]:
     return written
 
 
-def _save(directory: Path, name: str, figure: Figure) -> list[Path]:
+def save(directory: Path, name: str, figure: Figure) -> list[Path]:
+    """Writes one figure as PNG and PDF.
+
+    Raises:
+        StoreError: where a file can't be written.
+    """
     png, pdf = directory / f"{name}.png", directory / f"{name}.pdf"
     freeze(figure)
     # No dates and no versions inside, so that the same records give the same files.

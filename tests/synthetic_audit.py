@@ -160,7 +160,6 @@ def built(
     stages: Mapping[int, Mapping[int, str]] | None = None,
     n: int = N,
     positions: Sequence[int] | None = None,
-    classes: int = 10,
 ) -> Built:
     """Builds a run whose cells have the provenance that those of today have.
 
@@ -171,10 +170,8 @@ def built(
         stages: by cell, the stages of an ensemble that broke positions.
         n: images of the run.
         positions: of the samples that the suite asks for.
-        classes: K.
     """
-    names = [f"class-{index}" for index in range(classes)]
-    run = build_run(path, cells, n=n, positions=positions, class_names=names, clean=False)
+    run = build_run(path, cells, n=n, positions=positions, clean=False)
     ids = run.read_run().cells
     for index, cell in enumerate(ids):
         result = run.read_cell(cell)

@@ -89,8 +89,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "large-eps",
         "robust accuracy above chance at Linf 1/2 or the norm's equivalent",
-        "Where a grey image lies inside every ball, no model can be right more often than chance; an attack that leaves "
-        "significantly more has failed (exact binomial test).",
+        "Where a grey image lies inside every ball, no model can be right more often than the images have their commonest "
+        "label; an attack that leaves significantly more has failed (exact binomial test). Not of defenses that reject: they "
+        "may reject grey.",
         _MASKED,
         f"{ATHALYE}; {CARLINI}",
         strength.stands_at_large_eps,

@@ -13,6 +13,7 @@ from bench.audit.rule import Found
 from bench.stats import BoolArray, binomial_greater
 from bench.store.audit import Severity
 from bench.store.outcomes import CellOutcome
+from bench.suites.declared import declared
 from bench.suites.spec import format_eps
 
 FAR_BELOW = 0.05
@@ -64,16 +65,18 @@ def grows(row: RowEvidence) -> Iterable[Found]:
 def stands_at_large_eps(row: RowEvidence) -> Iterable[Found]:
     """Images that survive the row's own attack where a grey image lies inside every ball."""
     probe = row.probe("large-eps")
-    left, n = int((row.correct & ~row.broken("large-eps")).sum()), len(row.correct)
-    classes = int(row.classes)
-    if binomial_greater(left, n, 1 / classes) >= ALPHA:
+    if any(declared(cell.result.defense).rejects for cell in row.row.cells if cell.result is not None):
+        raise CannotCheck("the defense may rightly reject a grey image, so that images may stand at any radius")
+    left, n, most = int((row.correct & ~row.broken("large-eps")).sum()), len(row.correct), row.commonest
+    if binomial_greater(left, n, most) >= ALPHA:
         return
     name = probe.attack.id or probe.attack.name if probe.attack is not None else row.probed.strongest
     text = (
         f"{name} leaves {100 * left / n:.0f} % right at {row.row.threat_model.norm} {format_eps(Fraction(probe.eps))}, where a "
-        f"grey image lies inside every ball (chance: {100 / classes:.0f} %): the attack fails, the model is not robust"
+        f"grey image lies inside every ball, whose one answer is right of {100 * most:.0f} % at most: the attack fails, the "
+        "model is not robust"
     )
-    yield Found("invalid", text, (), {"left": left, "n": n, "classes": classes})
+    yield Found("invalid", text, (), {"left": left, "n": n, "commonest": most})
 
 
 def more_steps(row: RowEvidence) -> Iterable[Found]:

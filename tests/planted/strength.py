@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from synthetic_audit import FGSM, PGD, ROW, WRONG, Edit, Probed
+from synthetic_audit import FGSM, PGD, ROW, WRONG, Edit, N, Probed
 from synthetic_run import Planned
 
-from planted.case import NO_WHITE_BOX, SQUARE, Case, Seen, no_probes, not_run, seeing
+from planted.case import NO_WHITE_BOX, SQUARE, Case, Seen, adaptive, no_probes, not_run, seeing
 
 
 def grown(half: int, once: int, twice: int, large: int) -> tuple[Probed, ...]:
@@ -121,13 +121,26 @@ CASES = [
         (
             Seen(
                 "invalid",
-                r"^pgd-20 leaves 75 % right at linf 0\.5, where a grey image lies inside every ball",
-                evidence={"left": 60, "n": 80},
+                r"^pgd-20 leaves 64 % right at linf 0\.5, where a grey image lies inside every ball, whose one answer is right "
+                r"of 50 % at most",
+                evidence={"left": 51, "n": 80, "commonest": 0.5},
             ),
         ),
-        probed=seeing(large_eps=range(12)),
+        probed=seeing(large_eps=range(21)),
     ),
-    Case("large-eps", "a few stand", probed=seeing(large_eps=range(57))),
+    Case("large-eps", "half of the images have one label, and hardly more stand", probed=seeing(large_eps=range(22))),
+    Case(
+        "large-eps",
+        "images of a single label: one answer may be right of all",
+        probed=(Probed({"large-eps": ()}, positions=range(0, N, 2)),),
+    ),
+    Case(
+        "large-eps",
+        "a detector",
+        unchecked="the defense may rightly reject a grey image, so that images may stand at any radius",
+        cells=(adaptive("mahalanobis-1"),),
+        probed=(Probed({"large-eps": ()}, defense="mahalanobis-1"),),
+    ),
     *no_probes("large-eps"),
     *not_run("large-eps", "large-eps"),
     *[

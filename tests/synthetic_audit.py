@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import synthetic_run
 from synthetic_run import Planned, build_run
 
@@ -208,7 +207,6 @@ def examined(
         {(one.model, one.defense, one.threat_model): one.record() for one in probed},
         {(row.model, row.defense, address(row.threat_model)): without for row in outcome.rows},
         verified(outcome.record.cells),
-        np.unique(np.array(outcome.record.positions, dtype=np.int64)),
     )
     samples = max((len(one.positions) for one in probed), default=0)
     return Audited(run.run, examine(evidence, made="2025-01-01T00:00:00Z", samples=samples, rules=rules), evidence)

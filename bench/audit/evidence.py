@@ -296,7 +296,6 @@ def gather(
     probes: Mapping[Place, RowProbes],
     without: Mapping[Place, str],
     verified: Verified,
-    positions: npt.NDArray[np.int64],
 ) -> Evidence:
     """What the rules look at.
 
@@ -306,9 +305,8 @@ def gather(
         probes: by row.
         without: by row, why there are none.
         verified: what the verifier says.
-        positions: of all samples that the suite asks for, sorted, shape (N,).
     """
-    rows = []
+    rows, positions = [], np.array(outcome.positions, dtype=np.int64)
     for row in outcome.rows:
         place = (row.model, row.defense, address(row.threat_model))
         reason = without.get(place, "no probe was run")

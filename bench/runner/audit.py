@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bench.audit.evidence import FileProblem, Place, Rounding, Verified, gather
 from bench.audit.examine import examine
 from bench.errors import BenchError, Interrupted, WriteError
@@ -65,13 +63,13 @@ def audit_run(run: Path, settings: AuditSettings | None = None, progress: Progre
         loaded = LoadedSuite(suite, directory.path / "run.json", plugins=plugins)
         outcome = read_outcomes(directory, audited=False)
         try:
-            probes, without, positions = _probed(directory, loaded, outcome, settings, progress)
+            probes, without = _probed(directory, loaded, outcome, settings, progress)
             verified = _verified(directory, settings, progress)
         except KeyboardInterrupt as error:
             raise Interrupted(f"the audit was stopped; finished probes are saved in {directory.path}") from error
         finally:
             progress.end()
-        evidence = gather(directory, outcome, probes, without, verified, positions)
+        evidence = gather(directory, outcome, probes, without, verified)
         found = examine(evidence, made=now(), samples=max((len(one.positions) for one in probes.values()), default=0))
         directory.write_audit(found)
     return found
@@ -83,9 +81,8 @@ def _probed(
     outcome: RunOutcome,
     settings: AuditSettings,
     progress: Progress,
-) -> tuple[dict[Place, RowProbes], dict[Place, str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """What the probes saw by row, why others have none, and the positions of all samples."""
-    positions = np.unique(np.array(outcome.record.positions, dtype=np.int64))
+) -> tuple[dict[Place, RowProbes], dict[Place, str]]:
+    """What the probes saw by row, and why others have none."""
     try:
         plan: Plan = preflight(loaded, settings.places, progress.note, recorded=True)
         rows, without = to_probe(plan, outcome)
@@ -102,7 +99,7 @@ def _probed(
         raise
     except BenchError as error:  # rules that need no probes go on, and the others say why they couldn't
         reason = f"no probe could be run: {str(error).splitlines()[0]}"
-        return {}, {(row.model, row.defense, address(row.threat_model)): reason for row in outcome.rows}, positions
+        return {}, {(row.model, row.defense, address(row.threat_model)): reason for row in outcome.rows}
     found: dict[Place, RowProbes] = {}
     for row in rows:
         place = (row.outcome.model, row.outcome.defense, address(row.outcome.threat_model))
@@ -111,7 +108,7 @@ def _probed(
             without[place] = "its probes are damaged; delete probes/ and audit again"
         else:
             found[place] = seen
-    return found, without, positions
+    return found, without
 
 
 def _verified(directory: RunDirectory, settings: AuditSettings, progress: Progress) -> Verified:

@@ -162,6 +162,7 @@ class RunOutcome:
         outdated: how many cells have changed since, or weren't there yet.
         sample_ids: id of each of the N samples; empty where no cell has a row of it.
         sample_digests: digest of each; empty where no cell has a row of it.
+        positions: of each in the dataset, sorted; of every sample that has a row where ``run.json`` has none.
     """
 
     record: RunRecord
@@ -172,6 +173,7 @@ class RunOutcome:
     outdated: int = 0
     sample_ids: tuple[str, ...] = ()
     sample_digests: tuple[str, ...] = ()
+    positions: tuple[int, ...] = ()
 
     @property
     def threat_models(self) -> tuple[ThreatModelSpec, ...]:
@@ -251,6 +253,7 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         found.outdated(run, record.cells),
         joined.sample_ids,
         joined.sample_digests,
+        tuple(joined.positions.tolist()),
     )
 
 

@@ -56,8 +56,9 @@ def transfer(row: RowEvidence) -> Iterable[Found]:
 def noise(row: RowEvidence) -> Iterable[Found]:
     """Random points of the ball against all white-box attacks together."""
     broken = row.broken("noise")
-    yield from _probed(row, broken, "random noise")
-    if int(broken.sum()) >= REAL and not row.by_gradient.any():
+    more = list(_probed(row, broken, "random noise"))
+    yield from more
+    if not more and int(broken.sum()) >= REAL and not row.by_gradient.any():
         text = (
             f"random noise breaks {int(broken.sum())} images of the subset, and the white-box attacks break none at all"
         )

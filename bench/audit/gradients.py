@@ -53,7 +53,7 @@ def saturated(row: RowEvidence) -> Iterable[Found]:
 def rough(row: RowEvidence) -> Iterable[Found]:
     """Gradients that say nothing of the next point, or nothing of the function."""
     seen = _gradients(row)
-    if seen.zero + seen.missing >= 1:
+    if seen.noise_cosine is None and seen.slope_error is None:
         raise CannotCheck("there are no gradients to look at")
     if seen.noise_cosine is not None and seen.noise_cosine < SHATTERED:
         text = (

@@ -69,6 +69,12 @@ CASES = [
         unchecked="there are no gradients to look at",
         probed=looking(zero=0.5, missing=0.5, noise_cosine=None, slope_error=None),
     ),
+    Case(
+        "rough-loss",
+        "gradients on the clean images alone",
+        unchecked="there are no gradients to look at",
+        probed=looking(noise_cosine=None, slope_error=None),
+    ),
     *lifted("saturated-logits", "probabilities"),
     Case(
         "saturated-logits",

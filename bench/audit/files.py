@@ -22,6 +22,7 @@ _LARGE = 0.5
 def leaves_the_ball(evidence: Evidence) -> Iterable[Found]:
     """Saved examples that aren't finite, or lie outside the threat model."""
     yield from _problems(evidence, lambda problem: problem.kind in OUTSIDE)
+    _judged(evidence)
 
 
 def disagrees(evidence: Evidence) -> Iterable[Found]:
@@ -31,12 +32,26 @@ def disagrees(evidence: Evidence) -> Iterable[Found]:
         if count:
             text = f"{count} verdict(s) hang on a margin of nearly 0: other hardware may decide them otherwise"
             yield Found("info", text, (cell,), {"hairline": count})
+    _judged(evidence)
 
 
 def records_disagree(evidence: Evidence) -> Iterable[Found]:
     """Files that the verifier refuses for any other reason."""
     known = (*OUTSIDE, *DISAGREE, *UNFINISHED)
     yield from _problems(evidence, lambda problem: problem.kind not in known)
+
+
+def _judged(evidence: Evidence) -> None:
+    """Whether the examples of all finished cells were judged.
+
+    Raises:
+        CannotCheck: where some couldn't be.
+    """
+    done = {cell.id for row in evidence.rows for cell in row.row.cells if cell.status == "done"}
+    blocked = [one for one in evidence.verified.problems if one.kind == "not-verifiable" and one.cell in {"", *done}]
+    if blocked:
+        more = f" (and so {len(blocked) - 1} more)" if len(blocked) > 1 else ""
+        raise CannotCheck(f"{blocked[0].cell}: {blocked[0].message}{more}".removeprefix(": "))
 
 
 def _problems(evidence: Evidence, wanted: object) -> Iterable[Found]:

@@ -163,6 +163,13 @@ CASES = [
         cells=(Planned(wrong=WRONG),),
         probed=seeing(noise=range(2)),
     ),
+    Case(
+        "noise-stronger",
+        "many images where they break none, said once",
+        (Seen("invalid", "breaks more images of the subset than all white-box attacks together: 9 that"),),
+        cells=(Planned(wrong=WRONG),),
+        probed=seeing(noise=range(9)),
+    ),
     Case("noise-stronger", "six images more", probed=seeing(noise=range(46))),
     *no_probes("noise-stronger"),
     *not_run("noise-stronger", "noise"),

@@ -63,6 +63,37 @@ CASES = [
     Case(
         "prediction-disagrees", "no model", unchecked="no weights", verified=lambda ids: Verified(failed="no weights")
     ),
+    *[
+        Case(
+            rule,
+            "the suite can't be had",
+            unchecked="3 samples: not-verifiable",
+            verified=problem("not-verifiable", None),
+        )
+        for rule in ("leaves-threat-model", "prediction-disagrees")
+    ],
+    *[
+        case
+        for rule in ("leaves-threat-model", "prediction-disagrees")
+        for case in (
+            Case(
+                rule,
+                "finished cells can't be judged again",
+                unchecked=r"(?:model-a-linf-8_255-fgsm-s0-\w+): no weights \(and so 1 more\)",
+                verified=lambda ids: Verified(
+                    tuple(FileProblem("not-verifiable", cell, 1, "no weights") for cell in ids)
+                ),
+            ),
+            Case(
+                rule,
+                "a cell without a number needs no judge",
+                cells=(FGSM, Planned(attack="pgd-20", status="error", reason="broke", rows=())),
+                probed=(),
+                verified=problem("not-verifiable"),
+            ),
+        )
+    ],
+    Case("records-disagree", "the suite can't be had", verified=problem("not-verifiable", None)),
     Case("records-disagree", "seal", (Seen("invalid", "3 samples: seal", (1,), **RUN),), verified=problem("seal")),
     Case("records-disagree", "whole run", (Seen("invalid", "3 samples", **RUN),), verified=problem("identity", None)),
     Case("records-disagree", "an unfinished cell", verified=problem("missing")),

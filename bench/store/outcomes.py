@@ -159,7 +159,7 @@ class RunOutcome:
         rows: by threat model, model and defense, in the suite's order.
         unplaced: ids of unfinished cells whose row can't be told; where there are any, no row is complete.
         audited: ``audit.json``; ``None`` where the run wasn't audited.
-        outdated: how many cells have changed since, or weren't there yet.
+        outdated: how many cells have changed since, weren't there yet, or are gone.
         sample_ids: id of each of the N samples; empty where no cell has a row of it.
         sample_digests: digest of each; empty where no cell has a row of it.
         positions: of each in the dataset, sorted; of every sample that has a row where ``run.json`` has none.
@@ -285,11 +285,12 @@ class _Found:
         )
 
     def outdated(self, run: RunDirectory, cells: Sequence[str]) -> int:
-        """Cells whose record isn't the one that was audited."""
+        """Cells whose record isn't the one that was audited, and those that the run doesn't have any more."""
         if self.record is None:
             return 0
         then = {hash_of(cell): digest for cell, digest in self.record.cells.items()}
-        return sum(then.get(hash_of(cell), "") != cell_digest(run, cell) for cell in cells)
+        now = {hash_of(cell): cell_digest(run, cell) for cell in cells}
+        return sum(then.get(one, "") != now.get(one, "") for one in {**then, **now})
 
 
 def cell_digest(run: RunDirectory, cell: str) -> str:

@@ -14,7 +14,10 @@ import bench as package
 from bench.cli import app as app_module
 from bench.errors import BenchError, StoreError
 
-VERBS = ("run", "validate", "plan", "list", "show", "report", "explain", "verify", "train", "schema", "doctor")
+VERBS = (
+    "run", "validate", "plan", "list", "show", "report", "explain", "compare", "gate", "history", "verify", "train", "schema",
+    "doctor",
+)  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "matplotlib", "pydantic", "scipy", "pyarrow", "yaml", "rich", "tabulate"}
 
 

@@ -178,3 +178,74 @@ def test_weighted_holm_of_a_known_case() -> None:
     # The first has 4/5 of the level, then the second has what is left: all of it.
     assert stats.weighted_holm([0.01, 0.04], [4, 1]) == pytest.approx([0.0125, 0.04])
     assert stats.weighted_holm([0.2, 0.005], [4, 1]) == pytest.approx([0.2, 0.025])
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 5), st.integers(0, 5))
+def test_mcnemar_greater_is_the_one_sided_binomial_test(only_a: int, only_b: int, both: int, neither: int) -> None:
+    a = np.array([True] * only_a + [False] * only_b + [True] * both + [False] * neither, dtype=bool)
+    b = np.array([False] * only_a + [True] * only_b + [True] * both + [False] * neither, dtype=bool)
+    expected = scipy_stats.binomtest(only_a, only_a + only_b, 0.5, "greater").pvalue if only_a + only_b else 1.0
+    assert stats.mcnemar_greater(a, b) == pytest.approx(expected, rel=1e-9)
+    assert stats.mcnemar_greater(a, b) + stats.mcnemar_greater(b, a) >= 1 - 1e-9
+
+
+def test_mcnemar_greater_of_known_cases() -> None:
+    # What only the first holds against nothing: the sign test, 2 ** -n; 9 against 1: 11 of 1,024.
+    seven, nothing = np.array([True] * 7 + [False] * 93), np.zeros(100, dtype=bool)
+    assert stats.mcnemar_greater(seven, nothing) == pytest.approx(2**-7)
+    assert stats.mcnemar_greater(nothing, seven) == 1.0
+    assert stats.mcnemar_greater(seven, seven) == 1.0
+    assert stats.mcnemar_greater(nothing[:0], nothing[:0]) == 1.0
+    nine = np.array([True] * 9 + [False]), np.array([False] * 9 + [True])
+    assert stats.mcnemar_greater(*nine) == pytest.approx(11 / 1024)
+    with pytest.raises(ValueError, match="same shape"):
+        stats.mcnemar_greater(seven, nothing[:50])
+
+
+@pytest.mark.parametrize("hard", [0.05, 0.3, 0.5])
+@pytest.mark.parametrize("together", [0.0, 0.5, 0.95])
+def test_mcnemar_greater_keeps_its_level(hard: float, together: float) -> None:
+    # Two equally strong attacks on 100 images, alike on a share of them: of 20,000 pairs, one in 100 may seem unequal. The
+    # bound is three standard deviations above.
+    generator = np.random.default_rng(0)
+    shape, level, trials = (20_000, 100), 0.01, 20_000
+    a, other = generator.random(shape) < hard, generator.random(shape) < hard
+    b = np.where(generator.random(shape) < together, a, other)
+    only_a, only_b = (a & ~b).sum(1), (b & ~a).sum(1)
+    counts, times = np.unique(np.stack([only_a, only_b]), axis=1, return_counts=True)
+    wrong = 0
+    for (more, less), many in zip(counts.T, times, strict=True):
+        first = np.arange(100) < more
+        second = (np.arange(100) >= more) & (np.arange(100) < more + less)
+        wrong += many * (stats.mcnemar_greater(first, second) < level)
+    assert wrong / trials <= level + 3 * np.sqrt(level * (1 - level) / trials)
+    assert wrong / trials > level / 4 or together > 0 or hard < 0.3  # it isn't blind, either
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.floats(0.001, 0.999))
+def test_binomial_tests_are_scipys(successes: int, more: int, p: float) -> None:
+    n = successes + more
+    if n == 0:
+        assert stats.binomial_greater(0, 0, p) == stats.binomial_two_sided(0, 0, p) == 1.0
+        return
+    above = scipy_stats.binomtest(successes, n, p, "greater").pvalue
+    below = scipy_stats.binomtest(successes, n, p, "less").pvalue
+    assert stats.binomial_greater(successes, n, p) == pytest.approx(above, rel=1e-7, abs=1e-300)
+    assert stats.binomial_two_sided(successes, n, p) == pytest.approx(
+        min(1, 2 * min(above, below)), rel=1e-7, abs=1e-300
+    )
+
+
+@given(st.integers(1, 400), st.data())
+def test_the_two_sided_binomial_test_of_fair_coins_is_scipys(n: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, n))
+    expected = scipy_stats.binomtest(successes, n, 0.5).pvalue
+    assert stats.binomial_two_sided(successes, n, 0.5) == pytest.approx(expected, rel=1e-7)
+
+
+def test_binomial_tests_of_certain_events() -> None:
+    assert stats.binomial_greater(5, 5, 1.0) == 1.0
+    assert stats.binomial_greater(1, 5, 0.0) == 0.0
+    assert stats.binomial_two_sided(4, 5, 1.0) == 0.0
+    # R: binom.test(16, 80, 0.1, "greater")
+    assert stats.binomial_greater(16, 80, 0.1) == pytest.approx(0.005304449, rel=1e-6)

@@ -44,8 +44,8 @@ def compare(
     refused with the reason. Reads the records alone.
     """
     from bench.errors import UnknownNameError
-    from bench.leaderboard.compare import Chosen
     from bench.leaderboard.compare import compare as compared
+    from bench.leaderboard.matched import Chosen
     from bench.leaderboard.side_by_side import FORMATS
     from bench.store.run_directory import RunDirectory
 

@@ -6,20 +6,19 @@ Everything else is refused with the reason, and what is only known to be at most
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import StoreError, UnknownNameError
+from bench.errors import StoreError
 from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells
 from bench.leaderboard.comparison import Comparison, Entry, Kind, Pair, Refused, Side
+from bench.leaderboard.matched import EVERYTHING, Chosen, matched
 from bench.metrics import estimates
 from bench.stats import holm, paired, paired_interval
-from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, address, least_correct, read_outcomes
+from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, least_correct, read_outcomes
 from bench.store.records import Estimate
 from bench.store.run_directory import RunDirectory
 
@@ -27,24 +26,7 @@ SHARED = "worst of the shared attacks"
 IntArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which rows are meant; everything where nothing is.
-
-    Attributes:
-        rows: ``MODEL`` or ``MODEL+DEFENSE`` of either side.
-        model: id of the model.
-        defense: the defense's name in tables.
-        threat_model: ``norm:eps`` or a label such as ``Linf 8/255``.
-    """
-
-    rows: tuple[str, str] | None = None
-    model: str | None = None
-    defense: str | None = None
-    threat_model: str | None = None
-
-
-def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = Chosen(), alpha: float = 0.05) -> Comparison:
+def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = EVERYTHING, alpha: float = 0.05) -> Comparison:
     """Compares two runs row by row, or the rows of one with each other.
 
     Args:
@@ -62,7 +44,7 @@ def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = Chosen(), 
     there = b or a
     _same_dataset(a, one, there, other)
     pairs, refused = [], []
-    for left, right in _matched(one, other, chosen, same=b is None):
+    for left, right in matched(one, other, chosen, same=b is None):
         if isinstance(right, str) or isinstance(left, str):
             refused.append(_alone(left, right, one, other))
             continue
@@ -93,81 +75,6 @@ def _same_dataset(a: RunDirectory, one: RunOutcome, b: RunDirectory, other: RunO
             raise StoreError(
                 f"another dataset: {what} {left} in {a.path}, {right} in {b.path} (accepted: runs on the same images)"
             )
-
-
-# -- which rows --------------------------------------------------------------------------------------------------------
-
-_Match = tuple[RowOutcome | str, RowOutcome | str]
-"""Two rows; or one, and on the other side why it has none."""
-
-
-def _matched(one: RunOutcome, other: RunOutcome, chosen: Chosen, *, same: bool) -> Iterator[_Match]:
-    left, right = _wanted(one, chosen), _wanted(other, chosen)
-    if chosen.rows is not None:
-        left, right = _called(left, chosen.rows[0]), _called(right, chosen.rows[1])
-        yield from _by_ball(left, right)
-    elif same:
-        for threat_model in one.threat_models:
-            yield from combinations([row for row in left if row.threat_model == threat_model], 2)
-    else:
-        yield from _by_name(left, right)
-
-
-def _wanted(outcome: RunOutcome, chosen: Chosen) -> list[RowOutcome]:
-    rows = list(outcome.rows)
-    for kind, wanted, names in (
-        ("model", chosen.model, lambda row: (row.model,)),
-        ("defense", chosen.defense, lambda row: (row.defense,)),
-        ("threat model", chosen.threat_model, _balls),
-    ):
-        if wanted is None:
-            continue
-        known = [names(row)[0] for row in rows]
-        rows = [row for row in rows if wanted.lower() in (name.lower() for name in names(row))]
-        if not rows:
-            raise _unknown(kind, wanted, known)
-    return rows
-
-
-def _balls(row: RowOutcome) -> tuple[str, ...]:
-    ball = row.threat_model
-    return ball.label.replace(" ", ":", 1).lower(), ball.label, address(ball), ball.norm
-
-
-def _called(rows: Sequence[RowOutcome], name: str) -> list[RowOutcome]:
-    """The rows of one ``MODEL`` or ``MODEL+DEFENSE``; a model alone is the bare one."""
-    found = [row for row in rows if name in (row.label, f"{row.model}+{row.defense}")]
-    if not found:
-        raise _unknown("row", name, [row.label.replace(" + ", "+") for row in rows])
-    return found
-
-
-def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownNameError:
-    names = list(dict.fromkeys(known))
-    return UnknownNameError(kind, name, difflib.get_close_matches(name, names, n=3), names)
-
-
-def _by_ball(left: Sequence[RowOutcome], right: Sequence[RowOutcome]) -> Iterator[_Match]:
-    """Two named rows, under every threat model that both have."""
-    found = {row.threat_model: row for row in right}
-    for row in left:
-        yield row, found.pop(row.threat_model, ", ".join(one.threat_model.label for one in right))
-    for lone in found.values():
-        yield ", ".join(one.threat_model.label for one in left), lone
-
-
-def _by_name(left: Sequence[RowOutcome], right: Sequence[RowOutcome]) -> Iterator[_Match]:
-    """Rows of the same model and defense under the same threat model."""
-    found = {(row.threat_model, row.label): row for row in right}
-    for row in left:
-        yield row, found.pop((row.threat_model, row.label), _elsewhere(row, right))
-    for lone in found.values():
-        yield _elsewhere(lone, left), lone
-
-
-def _elsewhere(row: RowOutcome, others: Sequence[RowOutcome]) -> str:
-    """Under which threat models the other run has this row."""
-    return ", ".join(one.threat_model.label for one in others if one.label == row.label)
 
 
 def _alone(left: RowOutcome | str, right: RowOutcome | str, one: RunOutcome, other: RunOutcome) -> Refused:

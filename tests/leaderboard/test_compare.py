@@ -14,8 +14,9 @@ from scipy import stats as scipy_stats
 from synthetic_run import Planned, build_run
 
 from bench.errors import StoreError, UnknownNameError
-from bench.leaderboard.compare import SHARED, Chosen, compare
+from bench.leaderboard.compare import SHARED, compare
 from bench.leaderboard.comparison import Comparison, Entry, Pair
+from bench.leaderboard.matched import Chosen
 from bench.leaderboard.side_by_side import FORMATS
 from bench.stats import holm, tango
 from bench.store.records import Flag

@@ -41,7 +41,7 @@ def run(
     Raises:
         BenchError: see :mod:`bench.errors`.
     """
-    from bench import leaderboard, plots
+    from bench import leaderboard, plots, report
     from bench.runner.run import run_suite
     from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
@@ -58,4 +58,5 @@ def run(
     outcome = read_outcomes(directory)
     leaderboard.write(directory, outcome)
     plots.write(directory, outcome)
+    report.write(directory, outcome)
     return summary

@@ -79,10 +79,10 @@ def _audit(directory: Path, settings: RunSettings, progress: Progress) -> None:
 
 
 def _draw(directory: Path) -> None:
-    """Leaderboard and plots of what is finished, and the table on the screen."""
+    """Leaderboard, plots and page of what is finished, and the table on the screen."""
     import shutil
 
-    from bench import leaderboard, plots
+    from bench import leaderboard, plots, report
     from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
 
@@ -90,10 +90,11 @@ def _draw(directory: Path) -> None:
     outcome = read_outcomes(run)
     leaderboard.write(run, outcome)
     plots.write(run, outcome)
+    report.write(run, outcome)
     print()
     print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns, outcome), end="")
     print()
-    print(f"{directory}/: leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample)")
+    print(f"{directory}/: report.html, leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample)")
 
 
 def _close(summary: RunSummary) -> None:

@@ -74,7 +74,7 @@ def _say(done: Submission) -> None:
 
 
 def _draw(directory: Path) -> None:
-    from bench import leaderboard, plots
+    from bench import leaderboard, plots, report
     from bench.store.outcomes import read_outcomes
     from bench.store.run_directory import RunDirectory
 
@@ -82,4 +82,5 @@ def _draw(directory: Path) -> None:
     outcome = read_outcomes(run)
     leaderboard.write(run, outcome)
     plots.write(run, outcome)
-    print(f"{directory}/: leaderboard.md .csv .json .tex, plots/")
+    report.write(run, outcome)
+    print(f"{directory}/: report.html, leaderboard.md .csv .json .tex, plots/")

@@ -129,7 +129,7 @@ def _selection(spec: DatasetSpec, images: int) -> str:
 
 def _row(outcome: RunOutcome, board: Leaderboard, row: RowOutcome, place: str) -> RowExplained:
     table, numbers = _shown(board, row)
-    cells = tuple(_cell(row, cell) for cell in row.cells)
+    cells = tuple(cell_explained(row, cell) for cell in row.cells)
     alone = [cell for cell in cells if cell.left is not None and cell.role != "certificate"]
     return RowExplained(
         threat_model=row.threat_model.label,
@@ -144,7 +144,7 @@ def _row(outcome: RunOutcome, board: Leaderboard, row: RowOutcome, place: str) -
         inseparable=inseparable(outcome.under(row.threat_model)).get(row.label, ()),
         notes=tuple(note for note in table.notes if note.number in numbers.notes),
         audit=audit_line(board, table).replace("bench audit RUN", f"bench audit {place}"),
-        unranked=() if row.complete else _unranked(outcome, row),
+        unranked=() if row.complete else unranked(outcome, row),
         stronger=stronger.suggestions(outcome, row, numbers, place),
     )
 
@@ -169,7 +169,8 @@ def _attacker(row: RowOutcome) -> str:
     return "" if row.bare or not knowing else attacker(knowing[0].defense)
 
 
-def _cell(row: RowOutcome, cell: CellOutcome) -> CellExplained:
+def cell_explained(row: RowOutcome, cell: CellOutcome) -> CellExplained:
+    """What one cell of a row did."""
     result = cell.result
     broken = cell.clean_correct & ~cell.robust
     others = tuple(other for other in row.attacked if other is not cell)
@@ -258,7 +259,7 @@ def _flags(cell: CellOutcome) -> dict[str, str]:
     return {rule: str(severity) for rule, severity in severities.items()}
 
 
-def _unranked(outcome: RunOutcome, row: RowOutcome) -> tuple[str, ...]:
+def unranked(outcome: RunOutcome, row: RowOutcome) -> tuple[str, ...]:
     """Why a row has no rank."""
     reasons = [f"{_named(cell)}: {cell.status}: {cell.reason}" for cell in row.cells if cell.status != "done"]
     for cell in row.cells:

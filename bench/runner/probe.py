@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.runner.inside import Inside, listed
 from bench.store.records import Flag
 
+RANDOM = "unmarked-randomness"
 REPEATABLE = 1e-4
 """Two clean passes of a deterministic model differ by less than this, relative to the largest logit."""
 ALONE = 1e-2
@@ -23,27 +25,33 @@ class Probe:
     Args:
         target: the bare or the defended model.
         images: one or two clean images, shape (N, C, H, W), on the target's device.
+        known: a model inside the target that has a probe of its own, whose layers need no flag again.
 
     Attributes:
         random: whether two passes on the same images differ.
-        flags: what the passes show: randomness that nobody declared, logits that depend on the rest of the batch.
+        flags: what the passes show: randomness that nobody declared, logits that depend on the rest of the batch, layers in
+            training mode, gradients that are taken inside.
     """
 
-    def __init__(self, target: Any, images: Tensor) -> None:  # Any: a counted or defended model
+    def __init__(self, target: Any, images: Tensor, known: nn.Module | None = None) -> None:  # Any: counted or defended
         self._target, self._images = target, images
-        self._logits, again, alone = self._pass(images), self._pass(images), self._pass(images[-1:])
+        self._inside = Inside(target, known)
+        with self._inside.watched():
+            self._logits, again, alone = self._pass(images), self._pass(images), self._pass(images[-1:])
         self._scale = max(1.0, float(self._logits.abs().max()))
         self._state, self._classes = fingerprint(target), target.num_classes
         difference = float((self._logits - again).abs().max())
         self.random = difference > REPEATABLE * self._scale
         apart = float((self._logits[-1:] - alone).abs().max())
-        under_attack = float((self._pass(images, gradient=True) - self._logits).abs().max())
-        self.flags = tuple(
-            _flags(
+        with self._inside.watched():
+            under_attack = float((self._pass(images, gradient=True) - self._logits).abs().max())
+        self.flags = (
+            *_flags(
                 difference if self.random else 0.0,
                 apart if apart > ALONE * self._scale else 0.0,
                 under_attack if not under_attack <= ALONE * self._scale else 0.0,
-            )
+            ),
+            *self._inside.flags,
         )
 
     def changed(self) -> str:
@@ -51,7 +59,8 @@ class Probe:
         weights, modes, hooks = (
             before != now for before, now in zip(self._state, fingerprint(self._target), strict=True)
         )
-        found = ["other weights or buffers"] * weights + ["another mode"] * modes + ["other hooks"] * hooks
+        training = f" ({listed(self._inside.training)} in training mode)" if self._inside.training else ""
+        found = [f"other weights or buffers{training}"] * weights + ["another mode"] * modes + ["other hooks"] * hooks
         if self._target.num_classes != self._classes:
             found.append("another number of classes")
         if not self.random and not found:
@@ -95,7 +104,7 @@ def _flags(random: float, apart: float, under_attack: float) -> list[Flag]:
     source = "Athalye et al. 2018, arXiv:1802.00420"
     if random:
         text = f"two passes on the same images differ by {random:.3g}: the model is random, and single draws judge it"
-        return [Flag(rule="unmarked-randomness", severity="warning", message=text, source=source)]
+        return [Flag(rule=RANDOM, severity="warning", message=text, source=source)]
     flags = []
     if apart:
         text = f"the logits of an image alone and in a batch differ by {apart:.3g}: its verdict depends on other images"

@@ -184,7 +184,7 @@ class Worker:
             # A threshold must not depend on which shard happens to be the first.
             with exact_arithmetic(), global_seed(0):
                 self._calibrate(cell, target)
-                probe = Probe(target, self._images())
+                probe = Probe(target, self._images(), bare)
             if probe.random and not self._probes[BARE].random:
                 how = "though every draw is seeded" if target.stochastic else "but doesn't declare it (stochastic)"
                 raise BenchError(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from bench.registry import ALL
+from bench.runner.options import RunSettings
+from bench.runner.run import RunSummary, run_suite
+from bench.suites.load import load_suite
+from bench.suites.places import Places
 
 SUITE = """
 name: small
@@ -49,3 +55,41 @@ def suite(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+PLUGGED = """
+name: plugged
+dataset: {{name: mnist, samples: {samples}}}
+threat_models: [{threat_model}]
+models: [{models}]
+attacks: [{attacks}]
+defenses: [{defenses}]
+adversaries: [{adversaries}]
+run: {{shard_size: 6, gradient_free_queries: 0}}
+plugins: [mine.py]
+"""
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> Iterator[Callable[..., RunSummary]]:
+    """Runs a suite with a plugin, whose text is given."""
+    path = tmp_path / "mine.py"
+
+    def run(plugin: str, **words: object) -> RunSummary:
+        usual = {
+            "samples": 14,
+            "threat_model": "linf:0.15",
+            "models": "zoo:mnist_standard",
+            "attacks": "mine",
+            "defenses": "none",
+            "adversaries": "adaptive",
+        }
+        path.write_text(plugin)
+        (tmp_path / "suite.yaml").write_text(PLUGGED.format(**{**usual, **words}))
+        places = Places(download=False, allow_plugins=True)
+        settings = RunSettings(tmp_path / "results", device="cpu", places=places)
+        return run_suite(load_suite(tmp_path / "suite.yaml"), settings)
+
+    yield run
+    for table in ALL.values():
+        table.remove(str(path))

@@ -35,6 +35,7 @@ def cell_flags(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: Sequence[S
     found += _declared_accuracy(cell, rows)
     found += weak_adversary(suite, cell)
     found += _zero_gradients(cell, reports)
+    found += _silent(cell, reports)
     found += _not_found(cell, rows)
     found += _draws(cell, reports)
     return tuple(dict.fromkeys(found))
@@ -75,6 +76,21 @@ def _zero_gradients(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
     if cell.role == "naive":
         severity = "info"
     return [Flag(rule="zero-gradient", severity=severity, message=text, source=source)]
+
+
+def _silent(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
+    """Samples that the attack had broken before it returned something else; of a naive attack nobody expects more."""
+    silent, unbroken = sum(report.silent for report in reports), sum(report.unbroken for report in reports)
+    if not silent:
+        return []
+    points = 100 * silent / sum(report.samples for report in reports)
+    text = (
+        f"{silent} of {unbroken} unbroken samples had an adversarial point during the attack, and the attack returned another "
+        f"one: its number is too high by up to {points:.1f} points"
+    )
+    severity: Literal["info", "warning"] = "info" if cell.role == "naive" else "warning"
+    source = "Pintor et al. 2022, arXiv:2106.09947"
+    return [Flag(rule="silent-success", severity=severity, message=text, source=source)]
 
 
 def _draws(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from bench.runner.certificates import certified, holds
 from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
+from bench.runner.probe import RANDOM
+from bench.runner.watch import Tried, believes_itself, watching
 from bench.runner.worker import Worker
 from bench.store.gallery import IMAGES
 from bench.store.parts import Examples, ShardReport
@@ -104,21 +107,23 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 scoring=None if scoring is None else scoring.take(rows),
             )
 
-        carried = Carried.nothing(len(ids))
+        carried, tried = Carried.nothing(len(ids)), Tried.nothing(x)
         with worker.guarded(cell):
             if cell.role == "oblivious":
                 found = _transferred(shard, ids, x)
             else:
                 carried = judged_again(judged, shard.examples, x, y, ids, correct, threat_model)
                 left = correct & ~carried.rows
-                found = _attacked(worker, attacked, attack, cell, Samples(x, y, ids), left, threat_model, report)
+                found, tried = _attacked(worker, attacked, attack, cell, Samples(x, y, ids), left, threat_model, report)
             verdict = carried.with_rest(found, judged)
             beside = beside_the_bare(worker, cell, shard.members, x, y, verdict.x_adv)
             if cell.role == "certificate":
                 beside.columns.update(certified(worker, cell, x, ids))
         records = sample_records(worker, shard, ids, batch.x, batch.y, clean, found, verdict, beside.columns)
+        robust = torch.tensor([record.robust for record in records], dtype=torch.bool)
+        silent = tried.lost(robust, verdict, judged)
     cost = _report(worker, cell, attack, found, records, time.perf_counter() - started)
-    cost = cost.model_copy(update={"purify_seconds": beside.seconds})
+    cost = cost.model_copy(update={"purify_seconds": beside.seconds, "silent": silent})
     examples = kept_examples(shard, ids, records, verdict)
     return ShardOutcome(records, cost, examples, _pictures(shard, ids, records, beside))
 
@@ -156,6 +161,11 @@ def _precision(worker: Worker, cell: Cell, attack: Attack) -> str:
     return "float32" if attack.chunked else search_precision(cell.precision, worker.device)
 
 
+class _Attacked(NamedTuple):
+    result: AttackResult
+    tried: Tried
+
+
 def _attacked(
     worker: Worker,
     target: Any,  # Any: a counted or defended model
@@ -165,7 +175,7 @@ def _attacked(
     left: Tensor,
     threat_model: ThreatModel,
     report: Callable[[int, int], None],
-) -> AttackResult:
+) -> _Attacked:
     """Runs the attack on the samples that are left; on all of them where its examples are meant to be reused."""
     chosen = torch.arange(len(samples)) if cell.search == "strongest" else left.nonzero().flatten()
     draws = Draws(cell.seed, cell.attack.name)
@@ -187,8 +197,12 @@ def _attacked(
             "is no success to it (joint)"
         )
     target.microbatch = None
-    with torch.enable_grad():  # an attack that switches gradients off must not weaken the next one
-        here = attack.run(target, samples.take(chosen.to(samples.x.device)), context)
+    places = chosen.to(samples.x.device)
+    # Of a random model that doesn't say so, another draw of the point that was returned would be a success that got lost.
+    watched = believes_itself(cell, attack) and not any(flag.rule == RANDOM for flag in worker.flags(cell))
+    watch = watching(target, samples.take(places), threat_model) if watched else nullcontext()
+    with torch.enable_grad(), watch as seen:  # an attack that switches gradients off must not weaken the next one
+        here = attack.run(target, samples.take(places), context)
     if not isinstance(here, AttackResult):
         raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")
     result = AttackResult.untouched(samples)
@@ -208,7 +222,8 @@ def _attacked(
         result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
         result.zero_gradient[chosen] = here.zero_gradient.cpu()
     result.eot_agreement = here.eot_agreement
-    return result
+    tried = Tried.nothing(samples.x) if seen is None else seen.tried
+    return _Attacked(result, tried._replace(rows=chosen[tried.rows]))
 
 
 def _stuck(found: AttackResult, records: list[SampleRecord]) -> int:

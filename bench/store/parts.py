@@ -64,6 +64,8 @@ class ShardReport(BaseModel):
     """of a stochastic defense: mean cosine between the first gradients of two halves of the draws"""
     unbroken: int = 0
     """samples that the attack left robust"""
+    silent: int = 0
+    """of these, samples of which the attack had a verified adversarial point and returned another one"""
 
 
 class Examples(NamedTuple):

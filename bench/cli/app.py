@@ -12,6 +12,7 @@ from bench.cli import (
     gate,
     history,
     list_names,
+    paper,
     plan,
     report,
     run,
@@ -48,6 +49,7 @@ app.command("list")(stoppable(list_names.list_names))
 app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
+app.command("paper")(stoppable(paper.paper))
 app.command("compare")(stoppable(compare.compare))
 app.command("gate", epilog=EXIT_CODES)(stoppable(gate.gate))
 app.command("history")(stoppable(history.history))

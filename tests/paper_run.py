@@ -1,0 +1,49 @@
+"""A run for papers: published models, a defense, flags, an error, and texts full of markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from synthetic_run import Planned, build_run
+
+from bench.store.records import Flag
+from bench.store.run_directory import RunDirectory
+
+NASTY = (
+    "100% of $x^2$ & a_b #1 {y} ~ \\z [t] *k* -- `` '' ,, \"q\" <u|v> Ωд日 é ß ℓ \u0007\u200f\ue000 \\\\ \\end{table}"
+)
+ENTRY = ("cifar10", "Linf", "Wong2020Fast")
+BETTER = ("cifar10", "Linf", "Engstrom2019Robustness")
+
+
+def planned(**more: Any) -> list[Planned]:  # Any: fields of every cell
+    flag = Flag(rule="zero-gradient", severity="warning", message=f"gradients vanish: {NASTY}", source=NASTY)
+    engstrom = {"model": "Engstrom2019Robustness", "published": BETTER, "wrong": range(13)}
+    wong = {"model": "Wong2020Fast", "published": ENTRY, "wrong": range(17)}
+    mine = {"model": "my_model+2.0=x", "wrong": range(8)}
+    jpeg = {**mine, "defense": "jpeg-quality75", "defense_args": {"quality": 75}}
+    return [
+        Planned(**engstrom, attack="fgsm", broken=range(13, 40), **more),
+        Planned(**engstrom, attack="pgd-20", broken=range(13, 48), **more),
+        Planned(**engstrom, attack="autoattack", broken=range(13, 51), **more),
+        Planned(**wong, attack="fgsm", broken=range(17, 40), **more),
+        Planned(**wong, attack="pgd-20", broken=range(17, 52), **more),
+        Planned(**wong, attack="autoattack", broken=range(17, 56), flags=(flag,), **more),
+        Planned(**mine, attack="fgsm", broken=range(8, 90), **more),
+        Planned(**mine, attack="pgd-20", broken=range(8, 97), **more),
+        Planned(**mine, attack="autoattack", status="error", reason=NASTY, rows=[], **more),
+        Planned(**jpeg, attack="fgsm", broken=range(8, 60), **more),
+        Planned(**jpeg, attack="pgd-20", broken=range(8, 70), **more),
+        Planned(**jpeg, attack="autoattack", broken=range(8, 75), **more),
+        Planned(**jpeg, attack="square", broken=range(8, 50), role="gradient_free", **more),
+        Planned(**jpeg, attack="pgd-20", broken=range(8, 40), adversary="oblivious", **more),
+    ]
+
+
+def paper_run(path: Path, *, several: bool = False) -> RunDirectory:
+    """A run of 100 images; under two radii where ``several``."""
+    cells = planned()
+    if several:
+        cells += planned(threat_model="linf:2/255")
+    return build_run(path, cells, n=100, note=NASTY)

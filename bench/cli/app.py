@@ -9,6 +9,7 @@ from bench.cli import (
     compare,
     doctor,
     explain,
+    export,
     gate,
     history,
     list_names,
@@ -50,6 +51,7 @@ app.command("show")(stoppable(show.show))
 app.command("report")(stoppable(report.report))
 app.command("explain")(stoppable(explain.explain))
 app.command("paper")(stoppable(paper.paper))
+app.command("export")(stoppable(export.export))
 app.command("compare")(stoppable(compare.compare))
 app.command("gate", epilog=EXIT_CODES)(stoppable(gate.gate))
 app.command("history")(stoppable(history.history))

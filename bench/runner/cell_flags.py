@@ -19,6 +19,12 @@ FAR = 0.001
 """A clean accuracy this improbable under the declared one is flagged."""
 CONVERGED = 0.2
 """A mean cosine below this between the gradients of two halves of the draws is flagged."""
+SQUARE = "square"
+"""The stage of an ensemble that needs no gradient."""
+SQUARE_TOLERANCE = 0.002
+"""AutoAttack's own check: Square breaking more than this share of the samples puts the white-box stages in doubt."""
+SIGNIFICANT = 0.01
+"""Level of the sign test that a warning needs besides."""
 CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
 
 
@@ -36,6 +42,7 @@ def cell_flags(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: Sequence[S
     found += weak_adversary(suite, cell)
     found += _zero_gradients(cell, reports)
     found += _silent(cell, reports)
+    found += _square(rows, reports)
     found += _not_found(cell, rows)
     found += _draws(cell, reports)
     return tuple(dict.fromkeys(found))
@@ -91,6 +98,29 @@ def _silent(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:
     severity: Literal["info", "warning"] = "info" if cell.role == "naive" else "warning"
     source = "Pintor et al. 2022, arXiv:2106.09947"
     return [Flag(rule="silent-success", severity=severity, message=text, source=source)]
+
+
+def _square(rows: pd.DataFrame, reports: Sequence[ShardReport]) -> list[Flag]:
+    """AutoAttack's own check of an ensemble's Square stage: what it breaks, the gradients should have broken.
+
+    One or two images are luck: it is a warning where a sign test says so, seven images at the level 0.01.
+    """
+    names = list(dict.fromkeys(stage.name for report in reports for stage in report.stages))
+    broken = int((rows["success"].astype(bool) & (rows["stage"] == SQUARE)).sum())
+    if SQUARE not in names[1:] or broken <= SQUARE_TOLERANCE * len(rows):
+        return []
+    text = f"Square, which needs no gradient, broke {broken} samples that the white-box stages left: "
+    source = "AutoAttack's own checks, Croce & Hein 2020, arXiv:2003.01690"
+    if 0.5**broken < SIGNIFICANT:
+        return [
+            Flag(
+                rule="autoattack-square",
+                severity="warning",
+                message=text + "the gradients may be masked",
+                source=source,
+            )
+        ]
+    return [Flag(rule="autoattack-square", severity="info", message=text + "so few can be luck", source=source)]
 
 
 def _draws(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:

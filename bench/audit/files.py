@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from bench import registry
 from bench.audit.evidence import CannotCheck, Evidence, FileProblem
@@ -15,6 +16,8 @@ UNFINISHED = ("missing", "not-verifiable")
 """Kinds that speak of cells without a number, and of models that aren't here."""
 _VERSIONS = ("robustness-bench", "torch", "torchvision", "numpy", "python")
 _MINOR = ("numpy", "python")
+HALF_A_LEVEL = Fraction(1, 510)
+"""An image of 8 bits, changed by less than this and rounded, is the same again."""
 _LARGE = 0.5
 """Beyond this share of successes that vanish under rounding, the rate is a warning."""
 
@@ -69,8 +72,20 @@ def _found(problem: FileProblem) -> Found:
     return Found("invalid", problem.message, cells, {"kind": problem.kind, "count": problem.number})
 
 
+def _below_a_level(evidence: Evidence) -> Iterable[Found]:
+    """Radii at which nothing that is stored in 8 bits can be changed: most often a number that was divided by 255 twice."""
+    for threat_model in evidence.outcome.threat_models:
+        if threat_model.norm == "linf" and threat_model.eps < HALF_A_LEVEL:
+            text = (
+                f"{threat_model.label} is less than half of one of 255 grey levels: every change vanishes when the image is "
+                "rounded to 8 bits; was eps divided by 255 twice?"
+            )
+            yield Found("warning", text, (), {"eps": str(threat_model.eps)})
+
+
 def rounding(evidence: Evidence) -> Iterable[Found]:
     """Successes that are none any more when the image is rounded to 8 bits."""
+    yield from _below_a_level(evidence)
     if evidence.verified.failed:
         raise CannotCheck(evidence.verified.failed)
     if not evidence.verified.rounding:

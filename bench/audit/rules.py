@@ -316,8 +316,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rounding",
         "success that vanishes when the image is rounded to 8 bits",
-        "The rate is always reported; above one half it is a warning. The verdicts stay: the threat model is one of "
-        "real numbers.",
+        "The rate is always reported; above one half it is a warning, and so is an Linf radius below half a grey level. "
+        "The verdicts stay: the threat model is one of real numbers.",
         "say in the paper that images aren't rounded, or evaluate with `search: strongest`",
         CARLINI,
         files.rounding,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
-from synthetic_audit import FGSM, PROVENANCE, Edit
+from synthetic_audit import FGSM, PROVENANCE, ROW, Edit, Probed
 from synthetic_run import Planned
 
 from bench.audit.evidence import FileProblem, Rounding, Verified
@@ -116,6 +117,25 @@ CASES = [
         "rounding",
         "all four vanish",
         (Seen("info", r"^4 of 4 successes", (1,), **RUN),),
+        verified=lambda ids: Verified(rounding={ids[1]: Rounding(4, 0)}),
+    ),
+    Case(
+        "rounding",
+        "eps below half a grey level",
+        (
+            Seen("warning", "is less than half of one of 255 grey levels", **RUN),
+            Seen("info", r"^4 of 4 successes", (1,), **RUN),
+        ),
+        cells=tuple(dataclasses.replace(one, threat_model="linf:1/511") for one in ROW),
+        probed=(Probed(threat_model="linf:1/511"),),
+        verified=lambda ids: Verified(rounding={ids[1]: Rounding(4, 0)}),
+    ),
+    Case(
+        "rounding",
+        "eps of half a grey level",
+        (Seen("info", r"^4 of 4 successes", (1,), **RUN),),
+        cells=tuple(dataclasses.replace(one, threat_model="linf:1/510") for one in ROW),
+        probed=(Probed(threat_model="linf:1/510"),),
         verified=lambda ids: Verified(rounding={ids[1]: Rounding(4, 0)}),
     ),
     Case("rounding", "nothing saved", unchecked="no adversarial examples were saved (run.save_adversarial)"),

@@ -11,6 +11,8 @@ from bench.store import published
 
 FAR = 0.001
 """A clean accuracy this improbable under the published one is flagged."""
+GUESSES = 50
+"""Images from which a clean accuracy no better than chance is no accident of a weak model."""
 WIDE = 0.15
 """Half the width of an interval from which a number says next to nothing."""
 
@@ -34,6 +36,23 @@ def published_clean(row: RowEvidence) -> Iterable[Found]:
             "preprocessing or images?"
         )
         yield Found("warning", text, (), {"correct": correct, "n": n, "published": found.clean})
+
+
+def no_better_than_chance(row: RowEvidence) -> Iterable[Found]:
+    """Bare models that are right no more often than who always answers with the commonest label: another model's labels,
+    classes or preprocessing.
+    """
+    finished = row.done("suite")
+    if not row.row.bare or not finished:
+        raise NotMeant
+    labels = row.frame(finished[0])["label"]
+    correct, n, most = int(row.row.clean_correct.sum()), len(labels), int(labels.value_counts().max())
+    if n >= GUESSES and correct <= most:
+        text = (
+            f"clean accuracy {100 * correct / n:.1f} %, no better than one answer to every image ({100 * most / n:.1f} %): are "
+            "these the labels, the classes and the preprocessing that the model was trained with?"
+        )
+        yield Found("warning", text, (), {"correct": correct, "n": n, "commonest": most})
 
 
 def failed(row: RowEvidence) -> Iterable[Found]:

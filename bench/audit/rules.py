@@ -52,10 +52,11 @@ RULES: tuple[Rule, ...] = (
         "clean-accuracy",
         "model not in eval mode, or clean accuracy far from the declared or published one",
         "Layers that ignore eval mode, or a clean accuracy that would be seen less than once in 1,000 times with the "
-        "right weights, preprocessing and images (exact binomial test).",
+        "right weights, preprocessing and images (exact binomial test); or a bare model that is right no more often than the "
+        "images have their commonest label.",
         "check weights, normalisation (mean, std) and images",
         CARLINI,
-        both(lifted("training-mode", "clean-accuracy"), claims.published_clean),
+        both(lifted("training-mode", "clean-accuracy"), claims.no_better_than_chance, claims.published_clean),
     ),
     Rule(
         "single-step-stronger",

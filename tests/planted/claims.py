@@ -72,6 +72,33 @@ CASES = [
         cells=(Planned(published=("cifar10", "Linf", "Wong2020Fast"), status="unavailable", reason="x", rows=()),),
         probed=(),
     ),
+    Case(
+        "clean-accuracy",
+        "as often right as one of two labels",
+        (
+            Seen(
+                "warning",
+                r"^clean accuracy 50\.0 %, no better than one answer to every",
+                evidence={"correct": 40, "n": 80},
+            ),
+        ),
+        cells=(Planned(wrong=range(40)),),
+        unchecked="there is no published clean accuracy",
+    ),
+    Case(
+        "clean-accuracy",
+        "once more than that",
+        cells=(Planned(wrong=range(39)),),
+        unchecked="there is no published clean accuracy",
+    ),
+    Case(
+        "clean-accuracy",
+        "never, on few images",
+        cells=(Planned(wrong=range(49)),),
+        probed=(),
+        n=49,
+        unchecked="there is no published clean accuracy",
+    ),
     Case("clean-accuracy", "nobody publishes that of a defended row", cells=(adaptive("jpeg-q75"),), probed=()),
     Case("clean-accuracy", "nobody published one", unchecked="there is no published clean accuracy"),
     Case(

@@ -273,7 +273,8 @@ def _scatter(points: Sequence[Point], inches: float) -> Drawn | None:
     axis.grid(visible=True)
     axis.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for place, point in enumerate(worst):
-        _pair(axis, clean[point.row], point, _look(place, bare=point.bare, numbered=bool(names)))
+        look = _look(place, bare=point.bare, numbered=bool(names))
+        _pair(axis, clean[point.row], point, look, "#c8c8c8" if names else GREY)
     values = [end for point in worst for end in (clean[point.row].low, clean[point.row].high)]
     axis.set_xlim(*_limits([*values, *(clean[point.row].value for point in worst)]))
     axis.set_ylim(*_limits([end for point in worst for end in (point.value, point.low, point.high)]))
@@ -310,11 +311,11 @@ def _named(point: Point, place: int, inches: float) -> Line2D:
                   markeredgecolor=INK, markeredgewidth=0.6)  # fmt: skip
 
 
-def _pair(axis: Axes, clean: Point, worst: Point, look: Look) -> None:
+def _pair(axis: Axes, clean: Point, worst: Point, look: Look, whisker: str) -> None:
     if clean.sure:
-        axis.plot([clean.low, clean.high], [worst.value] * 2, color=GREY, linewidth=0.7, zorder=2)
+        axis.plot([clean.low, clean.high], [worst.value] * 2, color=whisker, linewidth=0.7, zorder=2)
     if worst.sure:
-        axis.plot([clean.value] * 2, [worst.low, worst.high], color=GREY, linewidth=0.7, zorder=2)
+        axis.plot([clean.value] * 2, [worst.low, worst.high], color=whisker, linewidth=0.7, zorder=2)
     face = WHITE if worst.status == "bound" else look.colour
     axis.plot(clean.value, worst.value, look.marker, markersize=5, zorder=3, color=face, markeredgecolor=INK,
               markeredgewidth=0.6)  # fmt: skip

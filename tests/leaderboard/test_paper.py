@@ -197,6 +197,13 @@ def test_texts() -> None:
     assert to_latex((Code("x" * 40),)).count("allowbreak") == 2
 
 
+def test_long_names_may_break_after_punctuation() -> None:
+    assert to_latex(("a_b-c+d=e.f",)) == r"a\_b-c+d=e.f"
+    assert to_latex(("long_name--of+a_model",)) == (
+        r"long\_\allowbreak{}name-{}-\allowbreak{}of+\allowbreak{}a\_\allowbreak{}model"
+    )
+
+
 def test_names_of_attacks_and_defenses() -> None:
     attacks = [
         AttackSpec(id="pgd-20", name="pgd", args={"steps": 20}),

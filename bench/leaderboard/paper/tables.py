@@ -10,7 +10,7 @@ from bench.leaderboard.paper import styles
 from bench.leaderboard.paper.bibliography import Bibliography
 from bench.leaderboard.paper.columns import WORST, Column, Entry, Line, chosen, columns, entry_of
 from bench.leaderboard.paper.naming import attack_names, defense_names
-from bench.leaderboard.paper.texts import GLYPH, cite, escape
+from bench.leaderboard.paper.texts import GLYPH, breakable, cite, escape
 from bench.leaderboard.records import Leaderboard, Note, Row, Table
 from bench.store.outcomes import RunOutcome
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ThreatModelSpec, format_eps
@@ -18,6 +18,8 @@ from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ThreatModelS
 _NORMS = {"linf": r"\ell_\infty", "l2": r"\ell_2", "l1": r"\ell_1", "l0": r"\ell_0"}
 _LONG = 26
 """Names longer than this may break into lines."""
+_WIDTH = "1.7in"
+"""What they get."""
 _WIDE = 4
 """A table with more columns of numbers goes over both columns of a page."""
 
@@ -127,7 +129,7 @@ class _Drawn:
             outcome = by_label[row.model, row.defense]
             keys = self.cited.model(models.get(row.model, ""), entry_of(outcome))
             defense = specs.get(row.defense, DefenseSpec(name="none"))
-            model, spelled = escape(row.model) + cite(keys), escape(names.get(row.defense, row.defense))
+            model, spelled = breakable(row.model) + cite(keys), breakable(names.get(row.defense, row.defense))
             found.append(
                 Line(
                     row,
@@ -163,16 +165,25 @@ class _Drawn:
 
     def _row(self, line: Line, shown: Sequence[Column], *, named: bool) -> list[str]:
         entries = [column.entry(line) for column in shown]
+        below = self.choices.intervals and any(entry.interval for entry in entries)
         first = [
-            "" if column.name == "model" and not named else self._number(column, entry, line, shown)
+            ""
+            if column.name == "model" and not named
+            else self._beside(column, self._number(column, entry, line, shown), line, below=below)
             for column, entry in zip(shown, entries, strict=True)
         ]
         rows = [" & ".join(first) + r" \\"]
-        if self.choices.intervals and any(entry.interval for entry in entries):
-            below = [rf"{{\scriptsize {entry.interval}}}" if entry.interval else "" for entry in entries]
+        if below:
+            intervals = [rf"{{\scriptsize {entry.interval}}}" if entry.interval else "" for entry in entries]
             rows[0] += r"[-1pt]"
-            rows.append(" & ".join(below) + r" \\")
+            rows.append(" & ".join(intervals) + r" \\")
         return rows
+
+    def _beside(self, column: Column, text: str, line: Line, *, below: bool) -> str:
+        """A name that takes two lines goes on beside the intervals, and makes the row no taller."""
+        if not below or not column.left or not _LONG < len(_name(column, line)) <= 2 * _LONG:
+            return text
+        return rf"\smash{{\parbox[t]{{{_WIDTH}}}{{\raggedright {text}}}}}"
 
     def _number(self, column: Column, entry: Entry, line: Line, shown: Sequence[Column]) -> str:
         """A number with its marks, which stand outside of the column, so that the numbers stay below each other."""
@@ -200,9 +211,8 @@ class _Drawn:
     def _side(self, column: Column) -> str:
         if not column.left:
             return "c"
-        names = [getattr(line.row, column.name, "") for line in self.lines]
-        long = max((len(str(name)) for name in names), default=0) > _LONG
-        return r">{\raggedright\arraybackslash}p{1.7in}" if long else "l"
+        long = any(len(_name(column, line)) > _LONG for line in self.lines)
+        return rf">{{\raggedright\arraybackslash}}p{{{_WIDTH}}}" if long else "l"
 
     # -- around the rows -------------------------------------------------------------------------------------------
 
@@ -264,6 +274,10 @@ class _Drawn:
         if "certified" in names:
             texts.append("Certified: a lower bound.")
         return texts
+
+
+def _name(column: Column, line: Line) -> str:
+    return str(getattr(line.row, column.name, ""))
 
 
 def _value(row: Row) -> float:

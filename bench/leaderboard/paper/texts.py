@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +17,8 @@ _LACKING = frozenset("ĦħĸĿŀŉŦŧ")
 _LIGATURES = frozenset("-`',")
 _OPTIONAL = frozenset("[]*")
 """What LaTeX takes for an argument after a line's end."""
+_LONG = 20
+"""So may a longer word elsewhere, after punctuation."""
 _CHUNK = 16
 """A long word in code may break after so many characters."""
 
@@ -55,6 +58,16 @@ def _written(char: str, after: str) -> str:
     return rf"\benchglyph{{{char}}}{{U+{ord(char):04X}}}"
 
 
+def breakable(text: str) -> str:
+    """The same, where long words may go on in the next line after their parts."""
+    return " ".join(_parts(word) if len(word) > _LONG else escape(word) for word in text.split())
+
+
+def _parts(word: str) -> str:
+    """Broken after punctuation that stands alone, so that no ligature or accent is cut."""
+    return r"\allowbreak{}".join(escape(part) for part in re.findall(r"[^-_.+=/:]*[-_.+=/:]+|[^-_.+=/:]+", word))
+
+
 def cite(keys: Sequence[str]) -> str:
     r"""``~\cite{...}``, or nothing where there are no keys."""
     return rf"~\cite{{{','.join(keys)}}}" if keys else ""
@@ -76,7 +89,7 @@ def _latex(part: Part) -> str:
     if isinstance(part, Code):
         words = " ".join(part.text.split()).split(" ")
         return rf"\texttt{{{' '.join(_breakable(word) for word in words)}}}"
-    return _outer(part, escape(part))
+    return _outer(part, breakable(part))
 
 
 def _markdown(part: Part) -> str:

@@ -48,6 +48,15 @@ def test_report_without_torch_gives_the_same_tables(bench: object, copy: Path, t
         assert Path(path).is_file()
 
 
+def test_the_page_alone(bench: object, copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    ended = bench("report", copy, "--html")  # type: ignore[operator]
+    assert (ended.code, ended.out.strip()) == (0, str(copy / "report.html"))
+    assert (copy / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    after = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    assert {path for path in after if after[path] != before.get(path)} == {copy / "report.html"}
+
+
 def test_report_takes_the_directory_of_a_suite(bench: object, copy: Path) -> None:
     assert bench("report", copy.parent).code == 0  # type: ignore[operator]
     shutil.copytree(copy, copy.parent / "second")

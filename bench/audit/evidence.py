@@ -107,7 +107,6 @@ class RowEvidence:
         without: why there are none.
         positions: of all samples that the suite asks for, sorted, shape (N,).
         run: the run's directory, for the columns that an outcome doesn't hold.
-        classes: K.
     """
 
     def __init__(
@@ -117,9 +116,7 @@ class RowEvidence:
         without: str,
         positions: npt.NDArray[np.int64],
         run: RunDirectory,
-        classes: int,
     ) -> None:
-        self.classes = classes
         self.bare: RowEvidence | None = None
         """the same model without a defense, where the run has it; ``None`` for a bare row"""
         self.row, self.probes, self._without, self._run, self._positions = row, probes, without, run, positions
@@ -310,11 +307,10 @@ def gather(
         verified: what the verifier says.
     """
     rows, positions = [], np.array(outcome.positions, dtype=np.int64)
-    classes = int(outcome.record.dataset.get("num_classes") or 2)
     for row in outcome.rows:
         place = (row.model, row.defense, address(row.threat_model))
         reason = without.get(place, "no probe was run")
-        rows.append(RowEvidence(row, probes.get(place), reason, positions, run, classes))
+        rows.append(RowEvidence(row, probes.get(place), reason, positions, run))
     bare = {(one.row.model, one.row.threat_model): one for one in rows if one.row.bare}
     for one in rows:
         one.bare = None if one.row.bare else bare.get((one.row.model, one.row.threat_model))

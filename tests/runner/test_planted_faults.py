@@ -227,7 +227,7 @@ FILES = (
 # -- attacks -----------------------------------------------------------------------------------------------------------
 
 WEAK = ("single-step-stronger", "more-steps-help", "gradient-free-stronger")
-ATTACKS = (
+ATTACKS: tuple[Fault, ...] = (
     Fault(
         1, "leaves the ball", ("no-backward-pass",), attack("returned = lambda self, s, p, c: (s.x + 0.5).clamp(0, 1)")
     ),
@@ -486,7 +486,7 @@ MODELS = (
 # -- defenses and suites -----------------------------------------------------------------------------------------------
 
 NOISE = "none, {name: random_noise, std: 0.2, eot_iter: 1, scoring_draws: 3}"
-SUITES = (
+SUITES: tuple[Fault, ...] = (
     Fault(
         17,
         "one draw for every gradient",

@@ -76,7 +76,8 @@ def control(row: RowEvidence) -> Iterable[Found]:
             if not what.startswith("it raised")
             else f"{name} fails its positive control: {what}"
         )
-        yield Found("invalid" if len(failed) == len(controls) else "warning", text, cells, {"broken": broken})
+        every = tried == len(controls) == len(failed)  # what raises on another model may have its reasons
+        yield Found("invalid" if every else "warning", text, cells, {"broken": broken})
 
 
 def fails_undefended(row: RowEvidence) -> Iterable[Found]:

@@ -80,7 +80,7 @@ def _beats(row: RowEvidence, broken: BoolArray, by_gradient: BoolArray, what: st
 
 def _text(what: str, more: Comparison, where: str) -> str:
     return (
-        f"{what} breaks more images {where}than all white-box attacks together: {more.only_first} that they don't, against "
+        f"{what} broke more images {where}than all white-box attacks together: {more.only_first} that they don't, against "
         f"{more.only_second} (p = {more.p:.2g}, paired); the gradients are masked"
     )
 

@@ -71,7 +71,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "only-single-step",
         "only single-step attacks",
-        "Nothing but attacks of one step took gradients.",
+        "Nothing but attacks of one step took gradients, or nothing did.",
         "add `{name: pgd, steps: 40}` and `autoattack` to the suite",
         CARLINI,
         strength.only_single_step,

@@ -202,7 +202,6 @@ def test_a_gradient_free_row_has_no_gradients_to_compare_with(tmp_path: Path) ->
     found = examined(
         built(tmp_path, (SQUARE,)), probed=(), without="no white-box attack of the suite is finished on this row"
     )
-    assert [one for one in found.record.findings if one.severity != "info"] == []
+    assert [one.rule for one in found.record.findings if one.severity != "info"] == ["only-single-step"]
     for name in ("transfer-stronger", "noise-stronger", "more-steps-help", "large-eps", "positive-control"):
         assert list(found.result(name).unchecked) == ["no white-box attack of the suite is finished on this row"]
-    assert list(found.result("only-single-step").unchecked) == ["no white-box attack is finished"]

@@ -284,5 +284,7 @@ def test_the_rate_that_survives_rounding_stands_beside_its_cell(tmp_path: Path) 
     assert [cell.rounded for cell in board.cells[:2]] == [None, 0.75]
     lines = [[part.strip() for part in line.split("|")] for line in markdown(board).splitlines()]
     header = next(parts for parts in lines if "8 bits" in parts)
-    shown = [parts[header.index("8 bits")] for parts in lines if len(parts) == len(header) and parts[5:7] == ["0", "done"]]
+    shown = [
+        parts[header.index("8 bits")] for parts in lines if len(parts) == len(header) and parts[5:7] == ["0", "done"]
+    ]
     assert shown == ["–", "75.0", "–", "–"]

@@ -157,6 +157,12 @@ CASES = [
         (Seen("warning", "^fgsm fails its positive control: it raised on a linear model: ValueError: no$", (0,)),),
         probed=controlled(fgsm=Control(failed="ValueError: no"), pgd_20=Control()),
     ),
+    Case(
+        "positive-control",
+        "all raised",
+        (Seen("warning", "^fgsm fails", (0,)), Seen("warning", "^pgd-20 fails", (1,))),
+        probed=controlled(fgsm=Control(failed="ValueError: no"), pgd_20=Control(failed="ValueError: no")),
+    ),
     Case("positive-control", "nine tenths", probed=controlled(pgd_20=Control(broken=range(72)))),
     Case(
         "positive-control",

@@ -76,7 +76,15 @@ CASES = [
     ),
     Case("only-single-step", "PGD of two steps", edit={1: with_steps(2)}),
     Case("only-single-step", "an ensemble", cells=(Planned(attack="autoattack", wrong=WRONG),)),
-    Case("only-single-step", "no gradients", unchecked=NO_WHITE_BOX, cells=(SQUARE,)),
+    Case(
+        "only-single-step", "no gradients", (Seen("warning", "no attack of the suite took gradients"),), cells=(SQUARE,)
+    ),
+    Case(
+        "only-single-step",
+        "nothing finished",
+        unchecked=NO_WHITE_BOX,
+        cells=(Planned(attack="fgsm", status="error", reason="no"),),
+    ),
     Case(
         "success-not-growing",
         "eps breaks seven fewer than half of it",

@@ -26,7 +26,7 @@ from bench.suites.declared import declared
 from bench.suites.expand import NONE
 from bench.suites.spec import AttackSpec, ThreatModelSpec
 
-REVISION = 1
+REVISION = 2
 """Raised when the probes' results can change."""
 STOCHASTIC = 32
 """Samples of the subset for a stochastic row, whose every pass costs many."""

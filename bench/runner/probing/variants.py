@@ -74,8 +74,10 @@ def variants(spec: AttackSpec, norm: str, radius: float) -> Variants:
     restarts = _with(spec, entry, restarts=RESTARTS * int(spec.args.get("restarts", 1)))
     if not _takes(entry, "restarts", norm):
         restarts = _auto(steps=STEPS, restarts=RESTARTS)
+    if by_distance:  # one that looks for near points may well find none in a huge ball
+        return Variants(_auto(steps=STEPS), longer, restarts, _auto(steps=STEPS))
     large = spec if not _takes(entry, "alpha", norm) else _with(spec, entry, alpha=None, steps=max(steps, 20))
-    return Variants(_auto(steps=STEPS) if by_distance else spec, longer, restarts, large)
+    return Variants(spec, longer, restarts, large)
 
 
 def _takes(entry: Entry, name: str, norm: str) -> bool:

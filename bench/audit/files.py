@@ -29,8 +29,15 @@ def leaves_the_ball(evidence: Evidence) -> Iterable[Found]:
 
 
 def disagrees(evidence: Evidence) -> Iterable[Found]:
-    """Saved examples that the real model predicts otherwise than the records say; hairline margins apart."""
+    """Saved examples that the real model predicts otherwise than the records say."""
     yield from _problems(evidence, lambda problem: problem.kind in DISAGREE)
+    _judged(evidence)
+
+
+def hairline(evidence: Evidence) -> Iterable[Found]:
+    """Verdicts that the last bits decide."""
+    if evidence.verified.failed:
+        raise CannotCheck(evidence.verified.failed)
     for cell, count in evidence.verified.hairline.items():
         if count:
             text = f"{count} verdict(s) hang on a margin of nearly 0: other hardware may decide them otherwise"

@@ -56,11 +56,13 @@ CASES = [
     ),
     Case("prediction-disagrees", "success", (Seen("invalid", "3 samples", (1,), **RUN),), verified=problem("success")),
     Case(
-        "prediction-disagrees",
         "hairline",
+        "two of one cell",
         (Seen("info", r"^2 verdict\(s\) hang on a margin of nearly 0", (0,), evidence={"hairline": 2}, **RUN),),
         verified=lambda ids: Verified(hairline={ids[0]: 2, ids[1]: 0}),
     ),
+    Case("hairline", "none", verified=lambda ids: Verified(hairline={ids[0]: 0})),
+    Case("hairline", "no model", unchecked="no weights", verified=lambda ids: Verified(failed="no weights")),
     Case(
         "prediction-disagrees", "no model", unchecked="no weights", verified=lambda ids: Verified(failed="no weights")
     ),

@@ -44,6 +44,8 @@ def examine(evidence: Evidence, *, made: str, samples: int, rules: Iterable[Rule
                 continue
             except CannotCheck as error:
                 unchecked.setdefault(str(error), []).append(unit.label)
+            except Exception as error:  # noqa: BLE001 (the rule's edge: what failed wasn't checked, and says so)
+                unchecked.setdefault(f"the rule failed: {type(error).__name__}: {error}", []).append(unit.label)
             findings += found
             fired += sum(one.severity != "info" for one in found)
         reasons = {reason: tuple(labels) for reason, labels in unchecked.items()}

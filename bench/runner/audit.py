@@ -120,8 +120,8 @@ def _verified(directory: RunDirectory, settings: AuditSettings, progress: Progre
         )
     except WriteError:
         raise
-    except BenchError as error:
-        return Verified(failed=f"nothing could be verified: {str(error).splitlines()[0]}")
+    except Exception as error:  # noqa: BLE001 (the verifier's edge: its rules then say that nothing could be checked)
+        return Verified(failed=f"nothing could be verified: {type(error).__name__}: {error}".splitlines()[0])
     return Verified(
         tuple(FileProblem(one.kind, one.cell, one.count, one.message) for one in found.problems),
         {one.cell: one.hairline + one.borderline for one in found.cells if one.hairline or one.borderline},

@@ -205,3 +205,16 @@ def test_a_gradient_free_row_has_no_gradients_to_compare_with(tmp_path: Path) ->
     assert [one.rule for one in found.record.findings if one.severity != "info"] == ["only-single-step"]
     for name in ("transfer-stronger", "noise-stronger", "more-steps-help", "large-eps", "positive-control"):
         assert list(found.result(name).unchecked) == ["no white-box attack of the suite is finished on this row"]
+
+
+def test_a_rule_that_fails_is_not_checked_and_stops_no_other(tmp_path: Path) -> None:
+    def fails(row: RowEvidence) -> Iterable[Found]:
+        yield Found("warning", "seen before it failed")
+        raise ZeroDivisionError("by chance")
+
+    broken = Rule("broken", "a rule with a fault", "m", "a", "s", fails)
+    found = examined(built(tmp_path, (SQUARE,)), probed=(), without="none", rules=(broken, rule(says("the other"))))
+    result = found.result("broken")
+    assert (result.checked, list(result.unchecked)) == (0, ["the rule failed: ZeroDivisionError: by chance"])
+    assert [one.message for one in found.record.findings] == ["seen before it failed", "the other"]
+    assert found.result("mine").checked == 1

@@ -84,5 +84,6 @@ def _finding(rule: Rule, unit: _Unit, found: Found) -> Finding:
         model=unit.model,
         defense=unit.defense,
         cells=found.cells,
+        row=tuple(cell.id for cell in unit.what.row.cells) if isinstance(unit.what, RowEvidence) else (),
         evidence=found.evidence,
     )

@@ -38,6 +38,8 @@ class Finding(_Record):
     """the row's defense, ``none`` for the bare model; empty with ``model``"""
     cells: tuple[str, ...] = ()
     """ids of the cells that it speaks of; empty where it speaks of the row as a whole"""
+    row: tuple[str, ...] = ()
+    """ids of the row's cells: it is the same row where a model or a defense has another name now"""
     evidence: dict[str, Any] = {}  # Any: JSON values
     """the numbers behind it"""
 

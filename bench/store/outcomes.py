@@ -244,7 +244,7 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         record,
         len(joined.positions),
         tuple(
-            _row(key, tuple(_told_apart(cells)), found.of_row(key), placed=not unplaced)
+            _row(key, tuple(_told_apart(cells)), found.of_row(key, cells), placed=not unplaced)
             for key, cells in rows.items()
             if any(cell.role != "prerequisite" for cell in cells)
         ),
@@ -274,14 +274,20 @@ class _Found:
         wanted = hash_of(cell)
         return tuple(one for one in self._findings if any(hash_of(other) == wanted for other in one.cells))
 
-    def of_row(self, key: _Key) -> tuple[Finding, ...]:
-        """Findings that speak of the row, of its table or of the run, and of no single cells."""
+    def of_row(self, key: _Key, cells: Sequence[CellOutcome]) -> tuple[Finding, ...]:
+        """Findings that speak of the row, of its table or of the run, and of no single cells; a row keeps its own by name, and
+        by its cells where it has another name now.
+        """
+        own = {hash_of(cell.id) for cell in cells}
         return tuple(
             one
             for one in self._findings
             if not one.cells
             and one.threat_model in ("", address(key.threat_model))
-            and (one.model, one.defense) in (("", ""), (key.model, key.defense))
+            and (
+                (one.model, one.defense) in (("", ""), (key.model, key.defense))
+                or any(hash_of(cell) in own for cell in one.row)
+            )
         )
 
     def outdated(self, run: RunDirectory, cells: Sequence[str]) -> int:

@@ -219,3 +219,15 @@ def test_an_audit_goes_out_of_date_with_its_cells(tmp_path: Path) -> None:
     run.write_run(record.model_copy(update={"cells": record.cells[2:]}))
     assert read_outcomes(run).outdated == 2  # what the rows were judged by is gone
     assert read_outcomes(run, audited=False).outdated == 0
+
+
+def test_a_renamed_row_keeps_what_was_found_of_it(tmp_path: Path) -> None:
+    run = build_run(tmp_path, [Planned(), Planned(model="model-b")])
+    cells = run.read_run().cells
+    found = Finding(
+        rule="large-eps", severity="invalid", message="m", threat_model="linf:8/255", model="old-name", defense="none",
+        row=(cells[0],),
+    )  # fmt: skip
+    run.write_audit(AuditRecord(made="2026-01-01T00:00:00+00:00", samples=0, cells={}, rules=(), findings=(found,)))
+    rows = {row.model: (row.findings, row.complete) for row in read_outcomes(run).rows}
+    assert rows == {"model-a": ((found,), False), "model-b": ((), True)}

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -181,13 +181,12 @@ def load_plugin(path: Path) -> str:
     digest = hashlib.sha256(source).hexdigest()
     name = f"bench_plugin_{digest[:16]}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise PluginError(f"{path}: not a Python file")
-        module = importlib.util.module_from_spec(spec)
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            # What was read and digested, not the bytecode that a loader may have kept of an earlier text.
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
         except BaseException as error:
             del sys.modules[name]
             if isinstance(error, Exception | SystemExit) and not isinstance(error, BenchError):

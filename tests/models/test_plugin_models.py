@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,3 +89,28 @@ def test_weights_of_the_suite_are_loaded_into_it(tmp_path: Path) -> None:
 def test_refusals(source: str, more: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         models.load(spec(source, **more), SETTING, PLACES, device="cpu")
+
+
+def test_an_edit_of_the_same_length_in_the_same_second_is_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's bytecode cache knows a file by its length and second: it would run the text from before."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "edited.py"
+    for number in (1, 2):
+        path.write_text(f"from pathlib import Path\nMODELS = {{'edited': lambda: {number}, 'at': lambda: __file__}}\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        registry.load_plugin(path)
+        assert registry.models.load("edited")() == number
+        assert registry.models.load("at")() == str(path)
+    registry.models.remove(str(path))
+
+
+def test_a_plugin_is_compiled_for_itself(tmp_path: Path) -> None:
+    """Not with the future statements of bench's own files; an encoding that the file declares holds."""
+    path = tmp_path / "mine.py"
+    path.write_bytes("# coding: latin-1\ndef size(x: 1): return 'ä'\nMODELS = {'size': size}\n".encode("latin-1"))
+    registry.load_plugin(path)
+    size = registry.models.load("size")
+    assert (size.__annotations__, size(1)) == ({"x": 1}, "ä")
+    registry.models.remove(str(path))

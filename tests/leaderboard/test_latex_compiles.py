@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.latex,
     pytest.mark.skipif(
         shutil.which("pdflatex") is None or shutil.which("bibtex") is None,
-        reason="no pdflatex and bibtex here: tox -e latex installs them with apt (texlive-latex-recommended and fonts)",
+        reason="no pdflatex and bibtex here: .ci/latex installs Debian's",
     ),
 ]
 

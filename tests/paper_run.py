@@ -47,3 +47,33 @@ def paper_run(path: Path, *, several: bool = False) -> RunDirectory:
     if several:
         cells += planned(threat_model="linf:2/255")
     return build_run(path, cells, n=100, note=NASTY)
+
+
+def long_run(path: Path, rows: int) -> RunDirectory:
+    """A run of so many bare models, every second with a flag of its own; each third has a long name."""
+    cells = []
+    for place in range(rows):
+        name = f"model_{place:02d}" + "_with_a_name_of_three_lines_that_tells_its_training_and_its_width" * (
+            place % 3 == 0
+        )
+        flag = Flag(rule="zero-gradient", severity="warning", message=f"gradients vanish on {place} images", source="")
+        flags = (flag,) if place % 2 else ()
+        cells += [
+            Planned(model=name, attack="fgsm", wrong=range(10), broken=range(10, 20 + place // 2), flags=flags),
+            Planned(model=name, attack="pgd-20", wrong=range(10), broken=range(10, 25 + place // 2)),
+            Planned(model=name, attack="autoattack", wrong=range(10), broken=range(10, 30 + place // 2)),
+        ]
+    return build_run(path, cells, n=100)
+
+
+def defended_run(path: Path, models: int) -> RunDirectory:
+    """A run of so many models, each bare and under three defenses, attacked by both adversaries."""
+    cells = []
+    for place in range(models):
+        own = {"model": f"model_{place:02d}", "wrong": range(10)}
+        cells.append(Planned(**own, attack="pgd-20", broken=range(10, 25 + place)))
+        for quality in (75, 50, 25):
+            jpeg = {**own, "defense": f"jpeg-quality{quality}", "defense_args": {"quality": quality}}
+            cells.append(Planned(**jpeg, attack="pgd-20", broken=range(10, 20 + place)))
+            cells.append(Planned(**jpeg, attack="pgd-20", broken=range(10, 15), adversary="oblivious"))
+    return build_run(path, cells, n=100)

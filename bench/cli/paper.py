@@ -38,6 +38,10 @@ def paper(
         str | None,
         typer.Option("--label", help="For \\ref; with several threat models each adds its own.", metavar="LABEL"),
     ] = None,
+    page_rows: Annotated[
+        int | None,
+        typer.Option("--page-rows", help="Rows of a table on a page (default: as many as fit).", metavar="N", min=1),
+    ] = None,
     plots: Annotated[
         str,
         typer.Option(
@@ -67,7 +71,7 @@ def paper(
             "width of plots", plots, difflib.get_close_matches(plots, figures.WIDTHS), tuple(figures.WIDTHS)
         )
     names = tuple(name.strip() for name in (columns or "").split(",") if name.strip())
-    choices = Choices(style, names, intervals, caption, label)
+    choices = Choices(style, names, intervals, caption, label, page_rows)
     choices.check()
     directory = RunDirectory.open(run)
     outcome = read_outcomes(directory)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from paper_run import NASTY, paper_run
+from paper_run import NASTY, defended_run, long_run, paper_run
 
 from bench.leaderboard.latex import latex
 from bench.leaderboard.paper import contents, write
@@ -77,6 +78,35 @@ def test_a_table_alone_needs_three_packages(tmp_path: Path) -> None:
     text = (tmp_path / "table-linf-8_255.tex").read_text().replace("tab:synthetic-linf-8-255", "tab:synthetic")
     (tmp_path / "table-linf-8_255.tex").write_text(text)
     compiled(tmp_path, "mine")
+
+
+DOCUMENTS = {
+    "one-column": "\\documentclass{article}\n\\usepackage[letterpaper]{geometry}",
+    "11 pt": "\\documentclass[11pt]{article}",
+    "two-column": "\\documentclass[twocolumn]{article}\n\\usepackage[letterpaper,width=6.875in,height=8.875in]{geometry}",
+}
+
+
+@pytest.fixture(scope="module", params=["attacks", "defense"])
+def long(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    path = tmp_path_factory.mktemp("long")
+    if request.param == "attacks":
+        return contents(long_run(path, 40), Choices())
+    return contents(defended_run(path, 10), Choices(style="defense", intervals=False))
+
+
+@pytest.mark.parametrize("preamble", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_no_part_of_a_long_table_is_longer_than_a_page(tmp_path: Path, preamble: str, long: Mapping[str, str]) -> None:
+    write(tmp_path, long)
+    (tmp_path / "mine.tex").write_text(
+        f"{preamble}\n\\usepackage[T1]{{fontenc}}\n\\usepackage{{mathptmx,courier,array,booktabs,graphicx,longtable}}\n"
+        "\\begin{document}\nSee Table~\\ref{tab:synthetic-linf-8-255}.\n\\input{table-linf-8_255}\n"
+        "\\appendix\\input{appendix}\n\\bibliographystyle{plain}\\bibliography{references}\n\\end{document}\n"
+    )
+    log = compiled(tmp_path, "mine")
+    assert long["table-linf-8_255.tex"].count("(continued)") > 1
+    assert "Float too large" not in log
+    assert "\\newlabel{tab:synthetic-linf-8-255}{{1}" in (tmp_path / "mine.aux").read_text()
 
 
 def test_the_whole_literature_and_all_published_models_compile(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from paper_run import NASTY, paper_run
+from paper_run import NASTY, defended_run, long_run, paper_run
 
 from bench.errors import BenchError, UnknownNameError
 from bench.leaderboard.paper import contents, write
@@ -140,6 +140,47 @@ def test_caption_and_label(run: RunDirectory, tmp_path: Path) -> None:
     several = contents(paper_run(tmp_path, several=True), Choices(label="tab:ours"))
     assert "\\label{tab:ours-linf-2-255}" in several["table-linf-2_255.tex"]
     assert "\\input{table-linf-8_255}\n\\input{table-linf-2_255}" in several["tables.tex"]
+
+
+def floats(text: str) -> list[str]:
+    return re.findall(r"\\begin\{table\*?\}.*?\\end\{table\*?\}", text, re.S)
+
+
+def test_a_long_table_goes_on_in_another_float(tmp_path: Path) -> None:
+    text = table(long_run(tmp_path, 60))
+    first, *others = floats(text)
+    assert len(others) >= 2
+    assert [row[0].replace("\\allowbreak{}", "")[:9] for one in (first, *others) for row in rows(one)] == [
+        f"model\\_{place:02d}" for place in range(60)
+    ]
+    assert text.count("\\label") == first.count("\\label") == 1
+    assert "upper bounds" in first
+    for one in others:
+        assert "\\addtocounter{table}{-1}\\fi\n\\caption[]{(continued) $\\ell_\\infty$" in one
+        assert head(one) == head(others[0])
+    for one in (first, *others):
+        marked = {
+            letter
+            for marks in re.findall(
+                r"\}\\rlap\{.*?textsuperscript\{([a-z,]+)\}|\d\\rlap\{\\textsuperscript\{([a-z,]+)\}", one
+            )
+            for found in marks
+            if found
+            for letter in found.split(",")
+        }
+        assert marked == set(re.findall(r"\\raggedright \\textsuperscript\{(\w+)\}", one))
+        assert marked
+    assert len(floats(table(long_run(tmp_path / "short", 8)))) == 1
+
+
+def test_a_group_that_goes_on_names_its_model_again(tmp_path: Path) -> None:
+    text = table(defended_run(tmp_path, 6), style="defense", page_rows=6)
+    assert [[row[0] for row in rows(one)] for one in floats(text)] == [
+        ["model\\_00", "", "", "", "model\\_01", ""],
+        ["model\\_01", "", "model\\_02", "", "", ""],
+        ["model\\_03", "", "", "", "model\\_04", ""],
+        ["model\\_04", "", "model\\_05", "", "", ""],
+    ]
 
 
 @pytest.mark.parametrize("style", STYLES)

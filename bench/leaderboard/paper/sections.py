@@ -49,7 +49,7 @@ class Section(NamedTuple):
 
 
 def latex(title: str, sections: Sequence[Section], head: str) -> str:
-    """A fragment for ``\\input``; it needs ``longtable``, ``booktabs`` and ``array``.
+    """A fragment for ``\\input``; it needs ``longtable``, which knows one column only, ``booktabs`` and ``array``.
 
     Args:
         title: of the whole.
@@ -57,7 +57,7 @@ def latex(title: str, sections: Sequence[Section], head: str) -> str:
         head: a comment above it, one line.
     """
     lines = [f"% {head}", r"% needs \usepackage[T1]{fontenc} and \usepackage{array,booktabs,longtable}", GLYPH]
-    lines += [rf"\section{{{escape(title)}}}", ""]
+    lines += [r"\csname if@twocolumn\endcsname\onecolumn\fi", rf"\section{{{escape(title)}}}", ""]
     for section in sections:
         lines += [rf"\subsection{{{escape(section.title)}}}", ""]
         for part in section.parts:

@@ -27,6 +27,7 @@ class Choices:
         intervals: whether 95 % intervals stand below the numbers.
         caption: LaTeX, in place of ours.
         label: for ``\\ref``, in place of ours.
+        page_rows: how many rows stand on a page, in place of as many as fit.
     """
 
     style: str = "attacks"
@@ -34,6 +35,7 @@ class Choices:
     intervals: bool = True
     caption: str | None = None
     label: str | None = None
+    page_rows: int | None = None
 
     def check(self) -> None:
         """Refuses what can't work.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from bench.leaderboard.grid import said
-from bench.leaderboard.paper import styles
+from bench.leaderboard.paper import pages, styles
 from bench.leaderboard.paper.bibliography import Bibliography
-from bench.leaderboard.paper.columns import WORST, Column, Entry, Line, chosen, columns, entry_of
-from bench.leaderboard.paper.naming import attack_names, defense_names
+from bench.leaderboard.paper.columns import WORST, Column, Entry, Line, chosen, columns
+from bench.leaderboard.paper.legend import legend
+from bench.leaderboard.paper.lines import lines
+from bench.leaderboard.paper.naming import attack_names
 from bench.leaderboard.paper.texts import GLYPH, breakable, cite, escape
-from bench.leaderboard.records import Leaderboard, Note, Row, Table
+from bench.leaderboard.records import Leaderboard, Note, Table
 from bench.store.outcomes import RunOutcome
-from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ThreatModelSpec, format_eps
+from bench.suites.spec import AttackSpec, DatasetSpec, ThreatModelSpec, format_eps
 
 _NORMS = {"linf": r"\ell_\infty", "l2": r"\ell_2", "l1": r"\ell_1", "l0": r"\ell_0"}
 _LONG = 26
@@ -22,6 +25,9 @@ _WIDTH = "1.7in"
 """What they get."""
 _WIDE = 4
 """A table with more columns of numbers goes over both columns of a page."""
+_CONTINUED = r"\ifdefined\ContinuedFloat\ContinuedFloat\else\addtocounter{table}{-1}\fi"
+"""The next part has the number of the one before: what caption.sty does, and what does without it."""
+_AGAIN = "What the marks mean stands below the first part."
 
 
 def tables(outcome: RunOutcome, board: Leaderboard, choices: styles.Choices, cited: Bibliography) -> dict[str, str]:
@@ -73,7 +79,7 @@ class _Drawn:
         self.threat_model = next(
             one for one in outcome.threat_models if (one.norm, one.eps) == (table.norm, Fraction(table.eps))
         )
-        self.lines = self._lines()
+        self.lines = lines(outcome, table, self.threat_model, cited, grouped=choices.style == "defense")
         self.known = columns(table, self.lines, attacks)
         self.letters: dict[int, str] = {}
         self.marked: dict[int, Note] = {note.number: note for note in table.notes}
@@ -88,69 +94,81 @@ class _Drawn:
             attacks=self.table.attacks,
         )
         shown = chosen(self.known, names, everywhere)
-        body = self._body(shown)
         numbers = sum(not column.left for column in shown)
         environment = "table*" if numbers > _WIDE else "table"
         label = self.choices.label or f"tab:{self.board.suite}"
         slug = self.threat_model.slug.replace("_", "-")
         own = f"{label}-{slug}" if several or self.choices.label is None else label
-        lines = [
+        text = [
             f"% {self.board.suite}, run {self.board.run}: made by bench paper",
             r"% needs \usepackage[T1]{fontenc} and \usepackage{array,booktabs,graphicx}",
             GLYPH,
-            rf"\begin{{{environment}}}[t]",
+        ]
+        caption, below = self.choices.caption or self._caption(), self._below(shown)
+        found = self._parts(shown, environment, caption, below)
+        text += self._float(environment, [rf"\caption{{{caption}}}", rf"\label{{{own}}}"], found[0], shown, below)
+        again = rf"\caption[]{{(continued) {threat_model(self.threat_model)}.}}"
+        for part in found[1:]:
+            text += self._float(environment, [_CONTINUED, again], part, shown, [_AGAIN])
+        return "\n".join(text) + "\n"
+
+    def _parts(self, shown: Sequence[Column], environment: str, caption: str, below: Sequence[str]) -> list[range]:
+        blocks = [self._block(line, shown) for line in self.lines]
+        notes = {number: pages.written(said(note), environment) for number, note in self.marked.items()}
+        around = pages.captioned(caption, environment)
+        first = around + sum(pages.written(text, environment) for text in below)
+        later = pages.captioned("", environment) + pages.written(_AGAIN, environment)
+        return pages.parts(blocks, notes, first, later, most=self.choices.page_rows)
+
+    def _float(
+        self, environment: str, title: Sequence[str], part: range, shown: Sequence[Column], below: Sequence[str]
+    ) -> list[str]:
+        body = self._body(self.lines[part.start : part.stop], shown)
+        marked = {number for line in self.lines[part.start : part.stop] for number in self._marks(line, shown)}
+        letters = [
+            rf"\textsuperscript{{{letter}}}\,{breakable(said(self.marked[number]))}."
+            for number, letter in self.letters.items()
+            if number in marked
+        ]
+        return [
+            rf"\begin{{{environment}}}[tp]",
             r"\centering\footnotesize\setlength{\belowcaptionskip}{4pt}",
-            rf"\caption{{{self.choices.caption or self._caption()}}}",
-            rf"\label{{{own}}}",
+            *title,
             r"\setlength{\tabcolsep}{4.5pt}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{@{{}}{''.join(self._side(column) for column in shown)}@{{}}}}",
             r"\toprule",
-            " & ".join(column.head for column in shown) + r" \\",
+            " & ".join(self._head(column, part) for column in shown) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
             r"\end{tabular}}",
-            *self._below(shown),
+            *(_small(text) for text in [*below, *letters]),
             rf"\end{{{environment}}}",
         ]
-        return "\n".join(lines) + "\n"
+
+    def _head(self, column: Column, part: range) -> str:
+        """A part's head is as wide as the widest name of all parts, so that the columns of all are."""
+        if len(part) == len(self.lines) or self._side(column) != "l":
+            return column.head
+        widest = max((column.entry(line).number for line in self.lines), key=pages.letters)
+        return rf"\rlap{{{column.head}}}\hphantom{{{widest}}}"
+
+    def _block(self, line: Line, shown: Sequence[Column]) -> pages.Block:
+        """What a row takes of a page."""
+        below = self.choices.intervals and any(column.entry(line).interval for column in shown)
+        wide = [column for column in shown if column.left and self._side(column) != "l"]
+        count = max([math.ceil(pages.letters(column.entry(line).number) / _LONG) for column in wide], default=1)
+        if below:  # the second line of a name stands beside the intervals, unless there is a third
+            count = max(2, count + (count > 2))
+        return pages.Block(pages.LINE * count + 3, frozenset(self._marks(line, shown)))
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def _lines(self) -> list[Line]:
-        by_label = {(row.model, row.defense): row for row in self.outcome.under(self.threat_model)}
-        specs = {(spec.id or spec.name): spec for spec in self.outcome.record.suite.defenses}
-        names = defense_names(specs.values())
-        models = {spec.id: spec.source for spec in self.outcome.record.suite.models}
-        highest = max((_value(row) for row in self.table.rows if row.rank is not None), default=-1.0)
-        found = []
-        for row in self.table.rows:
-            outcome = by_label[row.model, row.defense]
-            keys = self.cited.model(models.get(row.model, ""), entry_of(outcome))
-            defense = specs.get(row.defense, DefenseSpec(name="none"))
-            model, spelled = breakable(row.model) + cite(keys), breakable(names.get(row.defense, row.defense))
-            found.append(
-                Line(
-                    row,
-                    outcome,
-                    model,
-                    spelled + cite(self.cited.defense(defense)),
-                    row.rank is not None and _value(row) >= highest,
-                )
-            )
-        return self._grouped(found) if self.choices.style == "defense" else found
-
-    def _grouped(self, lines: Sequence[Line]) -> list[Line]:
-        """By model and then by defense, in the suite's order."""
-        order = {(row.model, row.defense): place for place, row in enumerate(self.outcome.under(self.threat_model))}
-        models = list(dict.fromkeys(model for model, _ in order))
-        return sorted(lines, key=lambda line: (models.index(line.row.model), order[line.row.model, line.row.defense]))
-
-    def _body(self, shown: Sequence[Column]) -> list[str]:
+    def _body(self, rows: Sequence[Line], shown: Sequence[Column]) -> list[str]:
         body: list[str] = []
         before: Line | None = None
-        for line in self.lines:
+        for line in rows:
             same = before is not None and self.choices.style == "defense" and before.row.model == line.row.model
             if before is not None:
                 body.append(self._gap(before, line, same=same))
@@ -187,16 +205,23 @@ class _Drawn:
 
     def _number(self, column: Column, entry: Entry, line: Line, shown: Sequence[Column]) -> str:
         """A number with its marks, which stand outside of the column, so that the numbers stay below each other."""
-        where = WORST if any(one.name == WORST for one in shown) else shown[0].name
+        where = _where(shown)
         dagger = column.name == where and line.row.best and not line.top
-        numbers = line.row.notes if column.name == where else entry.marks
-        letters = sorted(self._letter(one) for one in numbers if self._told(self.marked[one], column, shown))
+        letters = sorted(self._letter(one) for one in self._of(column, entry, line, shown))
         marks = r"$^{\dagger}$" * dagger + (rf"\textsuperscript{{{','.join(letters)}}}" if letters else "")
         if not marks:
             return entry.number
         return f"{entry.number}{marks}" if column.left else rf"{entry.number}\rlap{{{marks}}}"
 
-    def _told(self, note: Note, column: Column, shown: Sequence[Column]) -> bool:
+    def _of(self, column: Column, entry: Entry, line: Line, shown: Sequence[Column]) -> list[int]:
+        """The numbers of the notes that a place is marked with."""
+        numbers = line.row.notes if column.name == _where(shown) else entry.marks
+        return [one for one in numbers if self._told(self.marked[one], shown)]
+
+    def _marks(self, line: Line, shown: Sequence[Column]) -> set[int]:
+        return {one for column in shown for one in self._of(column, column.entry(line), line, shown)}
+
+    def _told(self, note: Note, shown: Sequence[Column]) -> bool:
         """Whether a note belongs below a paper's table: what speaks against a number, and what makes it another's."""
         if note.severity != "info" or note.rule == "submitted":
             return True
@@ -229,59 +254,34 @@ class _Drawn:
         )
 
     def _below(self, shown: Sequence[Column]) -> list[str]:
-        notes = [_small(" ".join(self._legend(shown)))]
+        """What a reader must know of all rows."""
+        texts = [" ".join(legend(shown, self.lines, self.cited, intervals=self.choices.intervals))]
         used = [attack for attack in self.table.attacks if any(column.name == attack for column in shown)]
         specs = {(spec.id or spec.name): spec for spec in self.outcome.record.suite.attacks}
         told = [self._cited(attack, specs) for attack in used]
         if told:
-            notes.append(_small("Attacks: " + ", ".join(told) + "."))
+            texts.append("Attacks: " + ", ".join(told) + ".")
         if self.board.note:
-            notes.append(_small(escape(f"Images: {self.board.note}.")))
-        for number, letter in self.letters.items():
-            notes.append(_small(rf"\textsuperscript{{{letter}}}\,{escape(said(self.marked[number]))}."))
+            texts.append(escape(f"Images: {self.board.note}."))
         if self.board.audit is None:
-            notes.append(_small("These numbers were not audited for signs of a weak evaluation."))
+            texts.append("These numbers were not audited for signs of a weak evaluation.")
         elif self.board.audit.outdated:
-            notes.append(_small("Some of these numbers have changed since they were audited."))
-        return notes
+            texts.append("Some of these numbers have changed since they were audited.")
+        return texts
 
     def _cited(self, attack: str, specs: Mapping[str, AttackSpec]) -> str:
         spec = specs.get(attack)
         keys = () if spec is None else self.cited.attack(spec, self.threat_model.norm)
         return escape(self.attacks.get(attack, attack)) + cite(keys)
 
-    def _legend(self, shown: Sequence[Column]) -> list[str]:
-        names, rows = {column.name for column in shown}, [line.row for line in self.lines]
-        texts = ["Robust accuracies are upper bounds: images that no verified adversarial example broke."]
-        if self.choices.intervals:
-            keys = cite(self.cited.cite("wilson1927probable"))
-            texts.append(rf"Below each number its 95\,\% interval over the sampling of images{keys}.")
-        if WORST in names:
-            texts.append("Worst case: per image the worst of everything that attacked the row.")
-        if "adaptive" in names and "worst-case" in names:
-            texts.append("Adaptive: the worst of the attacks that know the defense.")
-        ranked = sum(row.rank is not None for row in rows)
-        if ranked > 1:
-            texts.append("Bold: the highest worst case.")
-        if any(row.best and not line.top for row, line in zip(rows, self.lines, strict=True)):
-            keys = cite(self.cited.cite("mcnemar1947note", "holm1979simple"))
-            texts.append(rf"$\dagger$: paired tests on the same images can't tell the row from the best ones{keys}.")
-        if any(not row.complete for row in rows):
-            texts.append(r"$\leq$: at most that, since a cell is missing, failed or invalid; such rows are not ranked.")
-        if "published" in names:
-            keys = cite(self.cited.cite("croce2021robustbench"))
-            texts.append(f"Published: clean and best known robust accuracy on RobustBench{keys}.")
-        if "certified" in names:
-            texts.append("Certified: a lower bound.")
-        return texts
+
+def _where(shown: Sequence[Column]) -> str:
+    """The column that bears what is said of the whole row."""
+    return WORST if any(one.name == WORST for one in shown) else shown[0].name
 
 
 def _name(column: Column, line: Line) -> str:
     return str(getattr(line.row, column.name, ""))
-
-
-def _value(row: Row) -> float:
-    return -1.0 if row.worst is None or row.worst.value is None else row.worst.value
 
 
 def _small(text: str) -> str:

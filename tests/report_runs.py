@@ -93,3 +93,20 @@ def forty_cells(path: Path, n: int = 200) -> RunDirectory:
         for place, attack in enumerate(("fgsm", "pgd-20", "cw-20", "square"))
     ]
     return build_run(path, planned, n=n, shape=(3, 32, 32), class_names=tuple(f"class {i}" for i in range(2)))
+
+
+def smoothed(path: Path) -> RunDirectory:
+    """Two models, bare and smoothed, under two radii: passes of two attacks, and certificates."""
+    planned = []
+    for model, more in (("a", 0), ("b", 4)):
+        for eps, broken in (("0.25", 6), ("0.5", 10)):
+            bare = {"model": model, "threat_model": f"l2:{eps}", "wrong": [19]}
+            own = {**bare, "defense": "smoothing-s0.25", "defense_args": {"sigma": 0.25, "alpha": 0.001}}
+            spent = {place: 2 * (place + 1) for place in range(20)}
+            planned += [
+                Planned(**bare, attack="pgd-20", broken=range(broken + more), passes=spent),
+                Planned(**own, attack="pgd-20", broken=range(broken // 2 + more), passes=spent),
+                Planned(**own, attack="square", role="gradient_free", broken=range(more), passes={2: 700.0, 5: 900.0}),
+                Planned(**own, attack="certified", role="certificate", radii={i: i / 10 for i in range(1, 9 - more)}),
+            ]
+    return build_run(path, planned)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from bench.leaderboard.audited import audit_grid, audit_heading
 from bench.leaderboard.table import make
 from bench.report.classes import labels
+from bench.report.curves import against_passes, certified, certified_grid, passes_grid
 from bench.report.pairs import pairs
 from bench.report.pictures import galleries
 from bench.report.provenance import downloads, provenance
@@ -39,6 +40,7 @@ def page(run: RunDirectory, outcome: RunOutcome) -> str:
     """
     board = make(run, outcome)
     described = sections(outcome, board, labels(run, outcome))
+    spent, certain = against_passes(outcome), certified(outcome)
     scripts, style = [asset(name) for name in _SCRIPTS], asset(_STYLE)
     compared = [
         {
@@ -62,7 +64,9 @@ def page(run: RunDirectory, outcome: RunOutcome) -> str:
         audit_heading="" if board.audit is None else audit_heading(board.audit),
         provenance=provenance(outcome.record),
         downloads=downloads(board, outcome.record),
-        data={"series": series(outcome), "compared": compared},
+        data={"series": series(outcome, spent, certain), "compared": compared},
+        passes=passes_grid(spent) if spent else None,
+        certified={norm: certified_grid(certain, norm) for norm in dict.fromkeys(curve.panel for curve in certain)},
         policy=_policy(scripts, style),
         scripts=scripts,
         style=style,

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from bench.plots.frames import Point, accuracy, points
-from bench.store.curves import distance_curves, union
+from bench.report.curves import Drawn, against_eps
 from bench.store.outcomes import RunOutcome
 
 Told = dict[str, Any]  # Any: JSON values
 
 
-def series(outcome: RunOutcome) -> Told:
-    """Rows, threat models, every accuracy with its interval in %, and curves against eps where there are any."""
+def series(outcome: RunOutcome, spent: Sequence[Drawn], certain: Sequence[Drawn]) -> Told:
+    """Rows, threat models, every accuracy with its interval in %, and curves where there are any.
+
+    Args:
+        outcome: the records.
+        spent: the curves against passes.
+        certain: those of certificates.
+    """
     found = points(accuracy(outcome))
     rows = list(dict.fromkeys(point.row for point in found))
     flagged = {point.row for point in found if point.flagged}
@@ -28,7 +35,9 @@ def series(outcome: RunOutcome) -> Told:
         "balls": balls,
         "names": list(dict.fromkeys(point.series for point in found)),
         "points": [_point(point, places[point.threat_model], rows.index(point.row)) for point in found],
-        "curves": _curves(outcome, rows),
+        "curves": [_curve(curve, {"norm": curve.panel}, rows) for curve in against_eps(outcome)],
+        "passes": [_curve(curve, {"ball": places[curve.panel]}, rows) for curve in spent],
+        "certified": [_curve(curve, {"norm": curve.panel}, rows) for curve in certain],
     }
 
 
@@ -43,14 +52,7 @@ def _point(point: Point, ball: int, row: int) -> list[object]:
     ]
 
 
-def _curves(outcome: RunOutcome, rows: list[str]) -> list[Told]:
-    """Per norm and row the worst case over its minimum-norm attacks, at every place where it steps."""
-    groups: dict[tuple[str, str], list[Any]] = {}
-    for curve in distance_curves(outcome):
-        groups.setdefault((curve.threat_model.norm, curve.label), []).append(curve)
-    found = []
-    for (norm, label), members in groups.items():
-        whole = union(members, "worst case")
-        steps = [[round(level.x, 6), round(100 * level.robust_accuracy, 4)] for level in whole.at(whole.places())]
-        found.append({"norm": norm, "row": rows.index(label), "steps": steps})
-    return found
+def _curve(drawn: Drawn, panel: Told, rows: list[str]) -> Told:
+    """As the script reads it; ``marks`` where the curve is read."""
+    marks = {"marks": drawn.marks} if drawn.marks else {}
+    return {**panel, "row": rows.index(drawn.row), "name": drawn.name, "steps": drawn.steps, **marks}

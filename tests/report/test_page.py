@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from report_runs import HOSTILE, forty_cells, hostile, two_radii
+from report_runs import HOSTILE, forty_cells, hostile, smoothed, two_radii
 from synthetic_run import Planned, build_run
 
 from bench import report
@@ -26,8 +26,9 @@ from bench.report import pairs as side_by_side
 from bench.report.classes import labels
 from bench.report.page import asset
 from bench.report.pictures import png
-from bench.stats import mcnemar, tango
+from bench.stats import mcnemar, tango, wilson
 from bench.store.audit import AuditRecord, Finding, RuleResult
+from bench.store.curves import pass_curves
 from bench.store.outcomes import RunOutcome, read_outcomes
 from bench.store.records import Flag
 from bench.store.run_directory import RunDirectory
@@ -107,6 +108,77 @@ def test_numbers_are_those_of_the_leaderboard(tmp_path: Path) -> None:
     for at, table in enumerate(board.tables):
         for row in table.rows:
             assert worst[at, names.index(row.model)] == pytest.approx(100 * float(row.worst.value), abs=1e-3)  # type: ignore[union-attr,arg-type]
+
+
+def tabled(path: Path, caption: str) -> list[list[str]]:
+    """The lines of the table with this name."""
+    text = path.read_text(encoding="utf-8").split(f'aria-label="{caption}"', 1)[1].split("</table>")[0]
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line, re.DOTALL) for line in text.split("<tr>")[1:]]
+
+
+def test_curves_against_passes_are_those_of_the_store(tmp_path: Path) -> None:
+    run = smoothed(tmp_path)
+    page = page_of(run)
+    told, known = page.data["series"], pass_curves(read_outcomes(run))
+    assert len(told["passes"]) == len(known) == 12
+    for shown, curve in zip(told["passes"], known, strict=True):
+        assert told["balls"][shown["ball"]]["label"] == curve.threat_model.label
+        assert told["rows"][shown["row"]]["label"] == curve.label
+        assert shown["name"] == ("gradient-free" if curve.role == "gradient_free" else curve.attack)
+        assert shown["steps"] == [
+            [level.x, round(100 * level.robust_accuracy, 4)] for level in curve.at(curve.places())
+        ]
+        assert [mark[0] for mark in shown["marks"]] == [x for x in (1, 10, 100, 1000) if x < curve.end] + [curve.end]
+        for x, *numbers in shown["marks"]:
+            (level,) = curve.at([x])
+            assert numbers == pytest.approx([100 * level.robust_accuracy, 100 * level.low, 100 * level.high], abs=1e-3)
+    head, first, *_ = tabled(tmp_path / "report.html", "Robust accuracy after so many passes")
+    assert head == [
+        "threat model",
+        "row",
+        "attack",
+        "after 1 pass",
+        "10 passes",
+        "100 passes",
+        "1,000 passes",
+        "at the end",
+        "95 %",
+        "passes",
+    ]
+    # 6 images break after 4, 8, ... passes, and one was wrong from the start.
+    assert first == ["L2 0.25", "a", "pgd-20", "95.0", "85.0", "", "", "65.0", "43.3–81.9", "80"]
+
+
+def test_certificates_are_lower_bounds_on_the_page(tmp_path: Path) -> None:
+    run = smoothed(tmp_path)
+    page = page_of(run)
+    first, second = page.data["series"]["certified"]
+    assert (first["norm"], first["steps"][0], first["steps"][-1]) == ("l2", [0, 40.0], [0.8, 5.0])
+    assert [mark[:2] for mark in second["marks"]] == [[0, 20.0], [0.25, 10.0], [0.5, 0.0]]
+    head, line, _ = tabled(tmp_path / "report.html", "Certified accuracy by radius, L2")
+    assert head == ["row", "at any radius", "radius 0.25", "radius 0.5", "alpha"]
+    low, high = (100 * end for end in wilson(6, 20))
+    assert line[0] == "a + smoothing-s0.25"
+    assert line[2] == f"≥ 30.0 ({low:.1f}–{high:.1f})"
+    assert line[-1] == "0.001"
+
+
+def test_curves_are_there_only_where_there_is_something_to_draw(tmp_path: Path) -> None:
+    page = page_of(build_run(tmp_path, [Planned(broken=[1], search="strongest")]))
+    assert page.data["series"]["passes"] == page.data["series"]["certified"] == []
+    assert not {"chart-passes", "chart-certified"} & set(page.attributes("id"))
+    assert "passes" not in page.said.lower().split("rows", 1)[0]
+
+
+def test_many_steps_of_passes_are_thinned_and_none_is_lowered(tmp_path: Path) -> None:
+    n = 2000
+    run = build_run(tmp_path, [Planned(broken=range(n), passes={i: i + 1.0 for i in range(n)})], n=n, clean=False)
+    (curve,) = pass_curves(read_outcomes(run))
+    (shown,) = page_of(run).data["series"]["passes"]
+    assert len(shown["steps"]) < 250
+    assert shown["steps"][-1] == [2.0 * n, 0.0]
+    for x, y in shown["steps"]:
+        assert y == pytest.approx(100 * curve.at([x])[0].robust_accuracy, abs=1e-3)
 
 
 def test_the_summary_is_two_sentences_with_the_number(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@
   const data = JSON.parse(byId("data").textContent).series;
   const SHAPES = ["circle", "rect", "triangle", "rectRot"];
   const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
-  const WORST = "worst case", CLEAN = "clean";
+  const WORST = "worst case", CLEAN = "clean", EVERY = "";
+  const FIRST = 0.8; // a logarithmic axis has no 0: there the clean accuracy holds up to the first pass
   const points = data.points.map(([ball, row, series, status, value, low, high]) => ({ ball, row, series, status, value, low, high }));
   const known = points.filter((point) => point.value !== null);
   const made = {};
@@ -14,6 +15,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const chosen = () => Array.from(document.querySelectorAll("#legend input:checked")).map((box) => Number(box.dataset.row));
   const percent = (value) => value.toFixed(1);
+  const titled = (norm) => `${norm.charAt(0).toUpperCase()}${norm.slice(1)}`;
+  const many = (passes) => `${passes.toLocaleString("en", { maximumFractionDigits: 0 })} pass${passes === 1 ? "" : "es"}`;
   function number(point) {
     if (point.status === "bound") return `≤ ${percent(point.value)} % (a bound), n = ${count}`;
     const ends = point.low === null ? "" : ` (${percent(point.low)}–${percent(point.high)})`;
@@ -80,7 +83,7 @@
     canvas.closest("figure").querySelector(".reading").textContent = datasets.length ? "" : "No row is chosen, or none has a number here.";
   }
 
-  // -- the three plots ------------------------------------------------------------------------------------------------
+  // -- the plots ------------------------------------------------------------------------------------------------------
   function attacks() {
     const ball = Number(byId("chart-ball").value), rows = chosen();
     const names = data.names.filter((name) => known.some((point) => point.ball === ball && point.series === name));
@@ -129,7 +132,7 @@
     draw("chart-eps", sets, {
       y: evenly(shares("robust accuracy, %")),
       x: {
-        ...axis(`eps, ${norm.charAt(0).toUpperCase()}${norm.slice(1)}`, { rest: { min: -end / 60, max: end }, ticks: { callback: (value) => (ticks.find((tick) => tick.value === value) || { label: "" }).label } }),
+        ...axis(`eps, ${titled(norm)}`, { rest: { min: -end / 60, max: end }, ticks: { callback: (value) => (ticks.find((tick) => tick.value === value) || { label: "" }).label } }),
         afterBuildTicks: (scale) => { scale.ticks = ticks.map(({ value }) => ({ value })); },
       },
     });
@@ -150,10 +153,64 @@
     }).filter(Boolean);
     draw("chart-clean", sets, { x: evenly(shares("clean accuracy, %")), y: evenly(shares("robust accuracy, %")) });
   }
+  const dashes = (place) => DASHES[place % DASHES.length];
+  function line(row, steps, dash, stepped) {
+    return { ...look(row), data: steps, showLine: true, stepped, pointRadius: 0, pointHoverRadius: 0, pointHitRadius: 0, borderDash: dashes(dash) };
+  }
+  function passes() {
+    const ball = Number(byId("chart-passes-ball").value), attack = byId("chart-passes-attack").value, rows = chosen();
+    const own = data.passes.filter((curve) => curve.ball === ball && rows.includes(curve.row) && (attack === EVERY || curve.name === attack));
+    const names = [...new Set(data.passes.map((curve) => curve.name))];
+    const from = (x) => Math.max(x, FIRST);
+    const sets = own.flatMap(({ row, name, steps, marks }) => {
+      const end = marks[marks.length - 1], dash = attack === EVERY ? names.indexOf(name) : row + Math.floor(row / 4);
+      return [
+        { ...look(row), pointRadius: 3.5, data: marks.map(([x, y, low, high]) => ({ x: from(x), y, low, high, told: `${name} after ${many(x)}: ${number({ value: y, low, high })}` })) },
+        line(row, [...steps.map(([x, y]) => ({ x: from(x), y })), { x: from(end[0]), y: end[1] }], dash, "before"),
+      ];
+    });
+    const last = Math.max(2, ...data.passes.filter((curve) => curve.ball === ball && (attack === EVERY || curve.name === attack)).map((curve) => curve.marks[curve.marks.length - 1][0]));
+    const ticks = [1, 10, 100, 1000, 10000, 100000, 1000000].filter((value) => value <= 1.4 * last).map((value) => ({ value }));
+    draw("chart-passes", sets, {
+      y: evenly(shares("robust accuracy, %")),
+      x: {
+        ...axis("passes per image", { rest: { min: FIRST, max: 1.4 * last }, ticks: { callback: (value) => value.toLocaleString("en") } }), type: "logarithmic",
+        afterBuildTicks: (scale) => { scale.ticks = ticks; },
+      },
+    });
+  }
+  function certified() {
+    const norm = byId("chart-certified-norm").value;
+    const curves = data.certified.filter((curve) => curve.norm === norm), rows = chosen();
+    const balls = data.balls.map((ball, at) => ({ ...ball, at })).filter((ball) => ball.norm === norm);
+    const reach = (curve) => curve.steps[curve.steps.length - 1][0];
+    const end = 1.06 * Math.max(...curves.map(reach), ...balls.map((ball) => ball.eps));
+    const sets = curves.filter((curve) => rows.includes(curve.row)).flatMap((curve) => {
+      const { row, steps, marks } = curve;
+      const sure = marks.map(([x, y, low, high]) => ({
+        x, y, low, high, told: `certified ${x ? `at radius ${Number(x.toPrecision(4))}` : "at any radius"}: ≥ ${number({ value: y, low, high })}`,
+      }));
+      const attacked = known.filter((point) => point.row === row && point.series === WORST && balls.some((ball) => ball.at === point.ball)).map((point) => ({
+        x: data.balls[point.ball].eps, y: point.value, low: point.low ?? undefined, high: point.high ?? undefined, bound: point.status === "bound",
+        told: `worst case of the attacks at eps ${data.balls[point.ball].tick}: ${number(point)}`,
+      }));
+      return [
+        { ...look(row), data: attacked },
+        { ...look(row), pointRadius: 2, data: sure },
+        line(row, [...steps, [reach(curve), 0], [end, 0]].map(([x, y]) => ({ x, y })), row + Math.floor(row / 4), "after"),
+      ];
+    });
+    draw("chart-certified", sets, {
+      y: evenly(shares("accuracy, %")),
+      x: axis(`radius, ${titled(norm)}, images in [0, 1]`, { rest: { min: -end / 60, max: end }, ticks: { includeBounds: false, callback: (value) => (value >= 0 ? Number(value.toPrecision(3)) : "") } }),
+    });
+  }
   function drawAll() {
     attacks();
     against();
     scatter();
+    if (data.passes.length) passes();
+    if (data.certified.length) certified();
   }
 
   // -- the keyboard ---------------------------------------------------------------------------------------------------
@@ -184,11 +241,20 @@
   }
   const choice = (text, value) => { const one = document.createElement("option"); one.textContent = text; one.value = value ?? text; return one; };
   const norms = [...new Set(data.balls.map((ball) => ball.norm))];
-  byId("chart-norm").append(...norms.map((norm) => choice(norm.charAt(0).toUpperCase() + norm.slice(1), norm)));
+  byId("chart-norm").append(...norms.map((norm) => choice(titled(norm), norm)));
   byId("chart-series").append(...[WORST, ...data.names.filter((name) => name !== WORST && name !== CLEAN)].map((name) => choice(name)));
   byId("chart-ball").value = String(data.balls.length - 1);
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-  ["chart-ball", "chart-norm", "chart-series", "legend"].forEach((id) => byId(id).addEventListener("input", drawAll));
-  ["chart-attacks", "chart-eps", "chart-clean"].forEach((id) => byId(id).addEventListener("keydown", walk));
+  if (data.passes.length) {
+    const under = [...new Set(data.passes.map((curve) => curve.ball))];
+    byId("chart-passes-ball").append(...under.map((ball) => choice(data.balls[ball].label, String(ball))));
+    byId("chart-passes-ball").value = String(under[under.length - 1]);
+    byId("chart-passes-attack").append(...[...new Set(data.passes.map((curve) => curve.name))].map((name) => choice(name)), choice("all attacks", EVERY));
+  }
+  if (data.certified.length) {
+    byId("chart-certified-norm").append(...[...new Set(data.certified.map((curve) => curve.norm))].map((norm) => choice(titled(norm), norm)));
+  }
+  ["chart-ball", "chart-norm", "chart-series", "chart-passes-ball", "chart-passes-attack", "chart-certified-norm", "legend"].forEach((id) => byId(id)?.addEventListener("input", drawAll));
+  ["chart-attacks", "chart-eps", "chart-clean", "chart-passes", "chart-certified"].forEach((id) => byId(id)?.addEventListener("keydown", walk));
   document.addEventListener("bench:redraw", drawAll);
 })();

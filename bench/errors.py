@@ -67,10 +67,13 @@ class SuiteError(BenchError):
 class UnknownNameError(BenchError):
     """A name that no table knows."""
 
-    def __init__(self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str]) -> None:
+    def __init__(self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str], why: str = "") -> None:
         self.kind, self.name, self.nearest, self.known = kind, name, tuple(nearest), tuple(known)
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
+        if why:
+            super().__init__(f"the {kind} {name} can't be used here: {why}")
+        else:
+            super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})")
 
 
 class PluginError(BenchError):

@@ -67,12 +67,15 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._table: dict[str, Entry] | None = None
+        self._refused: dict[str, str] = {}
         self._objects: dict[str, T] = {}
 
     def entries(self) -> dict[str, Entry]:
         """Every known name with its line, in the order of the table."""
         if self._table is None:
-            table = dict(importlib.import_module(self.package).TABLE)
+            module = importlib.import_module(self.package)
+            table = dict(module.TABLE)
+            self._refused = dict(getattr(module, "REFUSED", {}))
             for point in metadata.entry_points(group=self.package):
                 if point.name not in table:
                     origin = point.dist.name if point.dist is not None else "entry point"
@@ -88,8 +91,28 @@ class Registry(Generic[T]):
         """
         table = self.entries()
         if name not in table:
-            raise UnknownNameError(self.kind, name, difflib.get_close_matches(name, table, n=3), sorted(table))
+            near = difflib.get_close_matches(name, table, n=3)
+            raise UnknownNameError(self.kind, name, near, self.known_to(name), self.refused.get(name, ""))
         return table[name]
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Names of a library's things that can't be used here, and why."""
+        self.entries()
+        return self._refused
+
+    def known_to(self, name: str) -> list[str]:
+        """What to tell somebody who wrote a name that isn't there: a library's names where it looks like one of them.
+
+        Args:
+            name: what they wrote.
+        """
+        libraries = sorted({one.partition(".")[0] for one in self.entries() if "." in one})
+        library = name.partition(".")[0]
+        if library in libraries:
+            return sorted(one for one in self.entries() if one.startswith(f"{library}."))
+        own = sorted(one for one in self.entries() if "." not in one)
+        return own + [f"{one}.* (bench list {self.kind}s)" for one in libraries]
 
     def load(self, name: str) -> T:
         """The thing itself: imports the module that holds it."""

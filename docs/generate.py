@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bench.audit.rules import RULES
-from bench.registry import ALL
+from bench.registry import ALL, Entry
 from bench.suites.spec import (
     AttackSpec,
     AuditOptions,
@@ -119,7 +119,10 @@ def text() -> str:
         lines += [f"### {title}", "", *table(model), ""]
     for name, registry in ALL.items():
         lines += [f"## {name}", ""]
+        named = {key: entry for key, entry in registry.entries().items() if "." in key}
         for key, entry in registry.entries().items():
+            if key in named:
+                continue
             lines += [f"### {key}", "", f"{entry.summary[0].upper()}{entry.summary[1:]}."]
             if entry.norms:
                 lines += ["", f"Norms: {', '.join(entry.norms)}."]
@@ -128,11 +131,25 @@ def text() -> str:
             if entry.params is not None and entry.params.model_fields:
                 lines += ["", *table(entry.params)]
             lines.append("")
+        lines += _libraries(named) if named else []
     lines += ["## rules", "", "What the audit looks for ([audit.md](audit.md) says how).", ""]
     for rule in RULES:
         lines += [f"### {rule.id}", "", f"{rule.title[0].upper()}{rule.title[1:]}.", "", rule.means, ""]
         lines += [f"What to do: {rule.advice}.", "", f"Source: {rule.source}.", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _libraries(named: dict[str, Entry]) -> list[str]:
+    """Names of libraries' things, one row each: their parameters are the libraries' own."""
+    lines = ["### attacks of libraries", "", "`bench show NAME` says their parameters and defaults.", ""]
+    lines += ["| name | norms | kind | what it does | paper |", "| --- | --- | --- | --- | --- |"]
+    for key, entry in named.items():
+        if "alias" in entry.facts:
+            lines.append(f"| `{key}` | | | another name for `{entry.facts['alias']}` | |")
+            continue
+        kind = f"{entry.facts['kind']}, {'minimum-norm' if entry.facts.get('minimum_norm') else 'fixed-eps'}"
+        lines.append(f"| `{key}` | {', '.join(entry.norms)} | {kind} | {entry.summary} | {entry.paper} |")
+    return [*lines, ""]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.attacks import libraries
 from bench.attacks.parameters import (
     APGDParams,
     AutoAttackParams,
@@ -218,7 +219,10 @@ TABLE: dict[str, Entry] = {
             "reusable": False,
         },
     ),
+    **libraries.TABLE,
 }
+
+REFUSED = libraries.REFUSED
 
 
 def build(spec: AttackSpec, norm: str) -> Attack:

@@ -147,6 +147,8 @@ class AttackResult:
             ``None`` where nobody looked.
         eot_agreement: cosine between the gradients of two halves of the draws at the first point of each sample, shape
             (N,), NaN where there was none; ``None`` for models that aren't stochastic. Near 1 the average has converged.
+        queries: the query with which an adversarial point inside eps was first met, from 1, 0 where none was, shape (N,),
+            int64; ``None`` where nobody counted.
     """
 
     x_adv: Tensor
@@ -158,6 +160,7 @@ class AttackResult:
     flags: tuple[Flag, ...] = ()
     zero_gradient: Tensor | None = None
     eot_agreement: Tensor | None = None
+    queries: Tensor | None = None
 
     @classmethod
     def untouched(cls, samples: Samples) -> AttackResult:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from bench.registry import Entry
+
 KINDS = ("models", "attacks", "defenses", "datasets", "metrics", "architectures", "rules")
+
+
+def _what(entry: Entry) -> str:
+    """Norms, and of an attack what it asks for and what it looks for."""
+    words = [", ".join(entry.norms)] if entry.norms else []
+    if "backends" in entry.facts:
+        smallest = entry.facts.get("minimum_norm")
+        only = f" under {' and '.join(smallest)}" if isinstance(smallest, tuple) else ""
+        words += [str(entry.facts.get("kind")), f"minimum-norm{only}" if smallest else "fixed-eps"]
+    return f" [{'; '.join(words)}]" if words else ""
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS) + ".", metavar="KIND")],
 ) -> None:
     """List the known models, attacks, defenses, datasets, metrics or architectures, with their parameters.
+
+    Of an attack it says the norms that it runs under, whether it is white-box or asks for scores or decisions only, and
+    whether it works at eps or looks for the smallest perturbation (minimum-norm).
 
     "rules" lists what the audit looks for: what each rule means, what to do, and its source.
     """
@@ -40,12 +56,17 @@ def list_names(
             tell(f"what to do: {rule.advice} [{rule.source}]", "    ")
         return
     for name, entry in ALL[kind].entries().items():
-        norms = f" [{', '.join(entry.norms)}]" if entry.norms else ""
-        tell(f"{name}{norms}: {entry.summary}")
+        if "alias" in entry.facts:
+            tell(f"{name}: another name for {entry.facts['alias']}")
+            continue
+        tell(f"{name}{_what(entry)}: {entry.summary}")
         parameters = [f"{key}={default}" for key, default in defaults(entry).items()]
         if parameters:
             tell(", ".join(parameters), "    ")
         for inner, facts in entry.facts.get("models", {}).items():
             tell(f"{name}:{inner}: {facts.get('summary', '')}", "    ")
+    refused = ALL[kind].refused
+    for why in dict.fromkeys(refused.values()):
+        tell(f"not here, because {why}: {', '.join(name for name in refused if refused[name] == why)}")
     if kind == "models":
         tell("robustbench: any entry of its leaderboards, such as robustbench:Wong2020Fast; timm: any of timm's models")

@@ -23,7 +23,12 @@ def show(
     things = [line for kind, table in ALL.items() if name in table.entries() for line in _thing(name, kind)]
     things += [line for known, lines in _inner() if name in (known, known.partition(":")[2]) for line in lines]
     if not things:
-        names = sorted({known for table in ALL.values() for known in table.entries()} | {one for one, _ in _inner()})
+        for table in ALL.values():
+            if name in table.refused:
+                raise UnknownNameError(table.kind, name, (), (), table.refused[name])
+        names = sorted(
+            {known for table in ALL.values() for known in table.known_to(name)} | {one for one, _ in _inner()}
+        )
         raise UnknownNameError("name", name, difflib.get_close_matches(name, names, n=3), names)
     print("\n".join(things))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench import registry, threat_models
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
+from bench.attacks.time_limit import time_limit
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
 from bench.runner.beside import Beside, beside_the_bare
@@ -201,7 +202,9 @@ def _attacked(
     # Of a random model that doesn't say so, another draw of the point that was returned would be a success that got lost.
     watched = believes_itself(cell, attack) and not any(flag.rule == RANDOM for flag in worker.flags(cell))
     watch = watching(target, samples.take(places), threat_model) if watched else nullcontext()
-    with torch.enable_grad(), watch as seen:  # an attack that switches gradients off must not weaken the next one
+    limit = None if cell.attack.time_limit is None or not len(chosen) else cell.attack.time_limit * len(chosen)
+    # An attack that switches gradients off must not weaken the next one.
+    with torch.enable_grad(), watch as seen, time_limit(limit, cell.attack_id):
         here = attack.run(target, samples.take(places), context)
     if not isinstance(here, AttackResult):
         raise AttackError(f"the attack returned {type(here).__name__} (accepted: an AttackResult)")
@@ -218,6 +221,9 @@ def _attacked(
     for place, stage in zip(chosen.tolist(), here.stage, strict=True):
         result.stage[place] = stage
     result.stages, result.flags = here.stages, here.flags
+    if here.queries is not None:
+        result.queries = torch.zeros(len(samples), dtype=torch.int64)
+        result.queries[chosen] = here.queries.cpu()
     if here.zero_gradient is not None:
         result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
         result.zero_gradient[chosen] = here.zero_gradient.cpu()
@@ -313,6 +319,7 @@ def sample_records(
         "clean_confidence": clean.confidence,
         "adversarial_confidence": verdict.prediction.confidence,
         "iterations": found.iterations,
+        "queries": torch.full_like(y, -1) if found.queries is None else found.queries,
         "forwards": found.forwards,
         "backwards": found.backwards,
         "rejected": verdict.prediction.rejected,

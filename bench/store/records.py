@@ -112,6 +112,9 @@ class SampleRecord(NamedTuple):
     """LPIPS distance of the judged point from the clean image; NaN without a purifier, and where LPIPS isn't installed"""
     lpips_purified: float = math.nan
     """the same of the purified judged point"""
+    queries: int = -1
+    """the query with which a score- or decision-based attack first met an adversarial point inside eps, from 1; 0 where it met
+    none, -1 where nobody counted and in files from before this column"""
 
 
 class Estimate(BaseModel):

@@ -116,8 +116,12 @@ class _Checker:
             if self.waiting:
                 hint += f"; the plugin {self.waiting[0]} has not been run: it needs --allow-plugins"
             place = loc if key is None else (*loc, key)
-            names = sorted({*known, "none"} if table.kind == "defense" else known)
-            self.add(place, f"unknown {_noun(table)} {shown(name)}{hint}", ", ".join(names))
+            names = table.known_to(name)
+            names = sorted({*names, "none"}) if table.kind == "defense" else names
+            if name in table.refused:
+                self.add(place, f"the {_noun(table)} {name} can't be used here: {table.refused[name]}")
+            else:
+                self.add(place, f"unknown {_noun(table)} {shown(name)}{hint}", ", ".join(names))
             return None
         if args is not None and not (known[name].params is None and known[name].origin != "bench"):
             self.parameters(f"the {_noun(table)} {name}", known[name].params, loc, args)

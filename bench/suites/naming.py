@@ -27,7 +27,11 @@ def resolve(suite: Suite) -> Suite:
     Ids made here are unique; ids that the user set stay. Names that no table knows and parameters that don't fit are
     left as they are: :func:`bench.suites.check.check` names them. Resolving twice changes nothing.
     """
-    attacks = [_with_backend(_with_defaults(attack, registry.attacks)) for attack in suite.attacks]
+    limit = suite.run.time_limit
+    attacks = [
+        attack if attack.time_limit is not None else attack.model_copy(update={"time_limit": limit})
+        for attack in (_with_backend(_with_defaults(attack, registry.attacks)) for attack in suite.attacks)
+    ]
     defenses = [_with_draws(_filled(defense), suite.run) for defense in suite.defenses]
     return suite.model_copy(
         update={

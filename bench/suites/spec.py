@@ -177,6 +177,11 @@ class AttackSpec(Spec):
 
 
 class DefenseSpec(Spec):
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        description="run.time_limit for this attack alone: seconds for each image, on average over a shard",
+    )
     """A defense and its parameters, or a chain of several; ``none`` is the bare model."""
 
     id: Identifier | None = Field(
@@ -275,6 +280,12 @@ class RunOptions(Spec):
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, value: object) -> object:
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        description="seconds that an attack may take for each image, on average over a shard; what takes longer is an error. "
+        "No limit where it isn't given",
+    )
         if isinstance(value, Mapping) and "seed" in value and "seeds" not in value:  # with both, seed is refused
             value = {**{key: item for key, item in value.items() if key != "seed"}, "seeds": [value["seed"]]}
         if isinstance(value, Mapping) and isinstance(value.get("seeds"), int):

@@ -15,10 +15,16 @@ from bench.attacks.parameters import CWParams, FGSMParams, PGDParams
 from bench.attacks.pgd import step_size
 from bench.errors import AttackError
 
-_NORMS: dict[str, Any] = {"linf": np.inf, "l2": 2}  # Any: ART takes a number or np.inf
+NORMS: dict[str, Any] = {"linf": np.inf, "l2": 2, "l1": 1}  # Any: ART takes a number or np.inf
 
 
-def _classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has no annotations that mypy sees
+def classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has no annotations that mypy sees
+    """The model as ART takes it.
+
+    Args:
+        model: images in [0, 1] to logits.
+        samples: for the images' shape and device.
+    """
     prepare_torchvision()
     from art.estimators.classification import PyTorchClassifier
 
@@ -32,7 +38,13 @@ def _classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has 
     )
 
 
-def _generate(attack: Any, samples: Samples) -> Tensor:  # Any: an attack of ART
+def generate(attack: Any, samples: Samples) -> Tensor:  # Any: an attack of ART
+    """The points that an attack of ART returns, shape (N, C, H, W).
+
+    Args:
+        attack: on a :func:`classifier`.
+        samples: what is attacked.
+    """
     one_hot = np.eye(int(attack.estimator.nb_classes), dtype=np.float32)[samples.y.cpu().numpy()]
     found = attack.generate(x=samples.x.cpu().numpy(), y=one_hot)
     return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)).to(samples.x.device)
@@ -53,13 +65,13 @@ class ArtFGSM(LibraryAttack):
         if self.params.alpha is not None or self.params.loss != "ce":
             raise AttackError("fgsm: backend art has no alpha and no other loss than ce; use backend bench")
         attack = FastGradientMethod(
-            _classifier(model, samples),
-            norm=_NORMS[context.threat_model.norm],
+            classifier(model, samples),
+            norm=NORMS[context.threat_model.norm],
             eps=context.threat_model.radius,
             num_random_init=int(self.params.random_start),
             batch_size=len(samples),
         )
-        return _generate(attack, samples)
+        return generate(attack, samples)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """One of each."""
@@ -83,8 +95,8 @@ class ArtPGD(LibraryAttack):
         if self.params.restarts > 1 and not self.params.random_start:
             raise AttackError("pgd: restarts without random_start would all be the same; set restarts: 1")
         attack = ProjectedGradientDescentPyTorch(
-            _classifier(model, samples),
-            norm=_NORMS[context.threat_model.norm],
+            classifier(model, samples),
+            norm=NORMS[context.threat_model.norm],
             eps=context.threat_model.radius,
             eps_step=step_size(self.params, context.threat_model.radius),
             max_iter=self.params.steps,
@@ -92,7 +104,7 @@ class ArtPGD(LibraryAttack):
             batch_size=len(samples),
             verbose=False,
         )
-        return _generate(attack, samples)
+        return generate(attack, samples)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """One of each for a step, and forward passes to compare restarts."""
@@ -113,7 +125,7 @@ class ArtCW(LibraryAttack):
         from art.attacks.evasion import CarliniL2Method
 
         attack = CarliniL2Method(
-            _classifier(model, samples),
+            classifier(model, samples),
             confidence=self.params.confidence,
             learning_rate=self.params.stepsize,
             binary_search_steps=self.params.binary_search_steps,
@@ -122,7 +134,7 @@ class ArtCW(LibraryAttack):
             batch_size=len(samples),
             verbose=False,
         )
-        return _generate(attack, samples)
+        return generate(attack, samples)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """About three forward passes and one backward pass for a step of each binary search step."""

@@ -16,7 +16,7 @@ from bench.attacks.pgd import step_size
 from bench.errors import AttackError
 
 
-def _foolbox() -> Any:  # Any: foolbox has no annotations that mypy sees
+def foolbox() -> Any:  # Any: foolbox has no annotations that mypy sees
     """foolbox, whose import takes scipy's old names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -24,7 +24,7 @@ def _foolbox() -> Any:  # Any: foolbox has no annotations that mypy sees
 
 
 def _wrapped(model: Target) -> Any:  # Any: as above
-    return _foolbox().PyTorchModel(model, bounds=(0, 1), device=next(iter(_parameters(model)), torch.zeros(0)).device)
+    return foolbox().PyTorchModel(model, bounds=(0, 1), device=next(iter(_parameters(model)), torch.zeros(0)).device)
 
 
 def _parameters(model: Any) -> Any:  # Any: a module
@@ -40,10 +40,10 @@ class FoolboxFGSM(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """One step of foolbox's fast gradient attack."""
-        foolbox = _foolbox()
+        library = foolbox()
         if self.params.alpha is not None or self.params.loss != "ce":
             raise AttackError("fgsm: backend foolbox has no alpha and no other loss than ce; use backend bench")
-        kinds = {"linf": foolbox.attacks.LinfFastGradientAttack, "l2": foolbox.attacks.L2FastGradientAttack}
+        kinds = {"linf": library.attacks.LinfFastGradientAttack, "l2": library.attacks.L2FastGradientAttack}
         attack = kinds[context.threat_model.norm](random_start=self.params.random_start)
         x_adv: Tensor = attack.run(_wrapped(model), samples.x, samples.y, epsilon=context.threat_model.radius)
         return x_adv
@@ -62,12 +62,12 @@ class FoolboxPGD(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """Foolbox's PGD; a later restart takes the place of an earlier one where that one failed."""
-        foolbox = _foolbox()
+        library = foolbox()
         if self.params.loss != "ce" or self.params.step_rule != "constant":
             raise AttackError("pgd: backend foolbox has only loss ce and step_rule constant; use backend bench")
         kinds = {
-            "linf": foolbox.attacks.LinfProjectedGradientDescentAttack,
-            "l2": foolbox.attacks.L2ProjectedGradientDescentAttack,
+            "linf": library.attacks.LinfProjectedGradientDescentAttack,
+            "l2": library.attacks.L2ProjectedGradientDescentAttack,
         }
         radius = context.threat_model.radius
         attack = kinds[context.threat_model.norm](
@@ -96,8 +96,8 @@ class FoolboxCW(LibraryAttack):
 
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
         """Foolbox's search; a black image where it found nothing, which lies far beyond any eps that matters."""
-        foolbox = _foolbox()
-        attack = foolbox.attacks.L2CarliniWagnerAttack(
+        library = foolbox()
+        attack = library.attacks.L2CarliniWagnerAttack(
             binary_search_steps=self.params.binary_search_steps,
             steps=self.params.steps,
             stepsize=self.params.stepsize,

@@ -1,0 +1,59 @@
+"""Every attack of foolbox by its own name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from bench.attacks.backends.asked import Asked
+from bench.attacks.backends.foolbox import foolbox
+from bench.attacks.backends.named import NamedAttack, by_name
+from bench.attacks.base import AttackContext, Samples
+from bench.attacks.libraries.foolbox import LINES
+from bench.errors import AttackError
+
+
+class FoolboxNamed(NamedAttack):
+    """One of foolbox's attacks."""
+
+    library: ClassVar[tuple[str, ...]] = ("foolbox",)
+
+    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+        """foolbox's ``run``: at eps, or as near as it comes."""
+        library = foolbox()
+        attack = self._attack(library, self.arguments(context), context)
+        wrapped = library.PyTorchModel(model, bounds=(0, 1), device=samples.x.device)
+        if self.line.name == "DatasetAttack":
+            attack.feed(wrapped, samples.x)
+        radius = {} if self.minimum_norm else {"epsilon": context.threat_model.radius}
+        x_adv: Tensor = attack.run(wrapped, samples.x, samples.y, **radius)
+        return x_adv
+
+    def _attack(self, library: Any, args: dict[str, Any], context: AttackContext) -> Any:  # Any: an untyped library
+        kind = getattr(library.attacks, self.line.name)
+        takes = inspect.signature(kind).parameters
+        norm = context.threat_model.norm
+        if "distance" in takes:
+            args["distance"] = getattr(library.distances, norm)
+        if "constraint" in takes:
+            args["constraint"] = norm
+        if args.get("init_attack") is not None:
+            args["init_attack"] = _initial(library, str(args["init_attack"]), norm)
+        return kind(**args)
+
+
+def _initial(library: Any, name: str, norm: str) -> Any:  # Any: an untyped library
+    """The attack that finds a starting point, with its defaults."""
+    name = name.removeprefix("foolbox.")
+    there = {line.name for line in LINES if line.minimum_norm and norm in line.norms}
+    if name not in there:
+        raise AttackError(f"init_attack: {name!r} (accepted: {', '.join(sorted(there))})")
+    kind = getattr(library.attacks, name)
+    takes = inspect.signature(kind).parameters
+    return kind(**({"distance": getattr(library.distances, norm)} if "distance" in takes else {}))
+
+
+def __getattr__(name: str) -> type[NamedAttack]:
+    return by_name(FoolboxNamed, LINES, name)

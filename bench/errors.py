@@ -13,6 +13,7 @@
     │   └── UnsafeWeights     weights that would have to be unpickled
     ├── AttackError           an attack that broke its contract (left the ball, returned NaN)
     ├── SubmissionError       examples that a person made, which can't be judged as they are
+    ├── MergeError            runs that can't be joined: another suite, other images, other code, or contradicting records
     ├── MetricError           a metric that raised, or returned what isn't a finite estimate
     ├── StoreError            a run directory that can't be read or written
     │   ├── SchemaError       records written by a newer bench
@@ -106,6 +107,10 @@ class AttackError(BenchError):
 
 class SubmissionError(BenchError):
     """Examples that a person made, which can't be judged as they are."""
+
+
+class MergeError(BenchError):
+    """Runs that can't be joined: another suite, other images or code, or records that contradict each other."""
 
 
 class MetricError(BenchError):

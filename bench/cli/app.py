@@ -13,6 +13,7 @@ from bench.cli import (
     gate,
     history,
     list_names,
+    merge,
     paper,
     plan,
     report,
@@ -58,6 +59,7 @@ app.command("history")(stoppable(history.history))
 app.command("audit", epilog=EXIT_CODES)(stoppable(audit.audit))
 app.command("submit")(stoppable(submit.submit))
 app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))
+app.command("merge", epilog=EXIT_CODES)(stoppable(merge.merge))
 app.command("train")(stoppable(train.train))
 app.command("schema")(stoppable(schema.schema))
 app.command("doctor")(stoppable(doctor.doctor))

@@ -48,12 +48,20 @@ def provenance(record: RunRecord) -> Provenance:
         "seeds": ", ".join(map(str, suite.run.seeds)),
         "cells": f"{len(record.cells):,}",
     }
+    if record.joined:
+        run["joined from"] = "; ".join(
+            f"{one.name} ({_machine(one.environment)}, {one.started})" for one in record.joined
+        )
     return Provenance(
         run=tuple(run.items()),
         dataset=tuple(_flat({key: value for key, value in record.dataset.items() if key not in _SKIPPED})),
         environment=tuple(_flat(record.environment)),
         suite=suite_yaml(record),
     )
+
+
+def _machine(environment: Mapping[str, object]) -> str:
+    return str(environment.get("device") or "device unknown")
 
 
 def suite_yaml(record: RunRecord) -> str:

@@ -21,7 +21,7 @@ from bench.runner.submitted import carried_over
 from bench.runner.worker import Worker
 from bench.store.gallery import IMAGES, write_clean
 from bench.store.parts import Examples
-from bench.store.records import CellResult, RunRecord
+from bench.store.records import CellResult, JoinedRun, RunRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.expand import prerequisite_of
 from bench.suites.loaded import LoadedSuite
@@ -112,6 +112,7 @@ class _Run:
         self.damaged: dict[str, StoreError] = {}
         self.smaller_eps = SmallerEps(directory)
         self.submitted: tuple[str, ...] = ()
+        self.joined: tuple[JoinedRun, ...] = ()
         self.started = now()
 
     def all_cells(self) -> RunSummary:
@@ -139,7 +140,7 @@ class _Run:
         """Records of a newer bench are left as they are; damaged ones are written anew."""
         if (self.directory.path / "run.json").exists():
             try:
-                self.directory.read_run()
+                self.joined = self.directory.read_run().joined
             except SchemaError:
                 raise
             except StoreError as error:
@@ -284,6 +285,7 @@ class _Run:
                     "note": dataset.note,
                 },
                 environment=self.environment,
+                joined=self.joined,
             )
         )
 

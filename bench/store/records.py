@@ -213,6 +213,23 @@ class CellResult(BaseModel):
         return self.attack.id or self.attack.name
 
 
+class JoinedRun(BaseModel):
+    """One of the runs that a run was joined from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """of the run; its directory as it was given where several have the same"""
+    directory: str
+    command: str
+    started: str
+    finished: str | None = None
+    samples: int
+    """that its suite asked for"""
+    seeds: tuple[int, ...]
+    environment: dict[str, Any] = {}  # Any: JSON values
+
+
 class RunRecord(BaseModel):
     """``run.json``: the suite as resolved, where and with what it ran, and the cells that it has now."""
 
@@ -233,3 +250,5 @@ class RunRecord(BaseModel):
     """name, digest, number of images and classes, class names, and a note where the images are for smoke tests only"""
     environment: dict[str, Any] = {}  # Any: JSON values
     """versions, device, threads, git commit of the working directory"""
+    joined: tuple[JoinedRun, ...] = ()
+    """the runs that this one was joined from; a cell's ``provenance.joined`` says which of them its rows are from"""

@@ -207,8 +207,7 @@ class RunDirectory:
             examples: the adversarial examples to keep, or ``None`` to keep none.
             purified: what a purifier made of some of them, for pictures.
         """
-        rows_path = self._directory("samples", cell) / f"part-{index:05d}.parquet"
-        examples_path = self._directory("adversarial", cell) / f"part-{index:05d}.safetensors"
+        rows_path, examples_path = (self.part_path(kind, cell, index) for kind in ("samples", "adversarial"))
         new = {record.sample_id for record in records}
         old_rows, reports = parts.read_rows(rows_path) if rows_path.is_file() else (None, ())
         old_records = [] if old_rows is None else parts.to_records(old_rows)
@@ -224,7 +223,7 @@ class RunDirectory:
 
     def _write_purified(self, cell: str, index: int, purified: parts.Examples, new: set[str] | None) -> None:
         """Adds to those of samples that aren't ``new``; ``None``: to nothing. A damaged older file only costs pictures."""
-        path = self._directory("purified", cell) / f"part-{index:05d}.safetensors"
+        path = self.part_path("purified", cell, index)
         if new is not None and path.is_file():
             try:
                 purified = _merge(parts.read_examples(path), purified, new)
@@ -234,6 +233,17 @@ class RunDirectory:
                 pass
         if purified.sample_ids or path.is_file():
             parts.write_examples(path, purified)
+
+    def part_path(self, kind: str, cell: str, number: int) -> Path:
+        """The file of one shard of a cell.
+
+        Args:
+            kind: samples, adversarial or purified.
+            cell: id of the cell.
+            number: of the shard.
+        """
+        suffix = "parquet" if kind == "samples" else "safetensors"
+        return self._directory(kind, cell) / f"part-{number:05d}.{suffix}"
 
     def _directory(self, kind: str, cell: str) -> Path:
         """Where a cell's parts lie: an existing directory with its hash, whatever its readable prefix."""
@@ -267,6 +277,32 @@ class RunDirectory:
                 os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 for stale in self.path.rglob(".*.tmp"):
                     stale.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def unwritten(self) -> Iterator[None]:
+        """Keeps other processes from writing into the run while it is read; writes nothing itself.
+
+        Raises:
+            StoreError: where another process is writing there.
+        """
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:  # nobody has ever written there, or may
+            yield
+            return
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+                raise StoreError(
+                    f"{self.path}: another bench process (pid {other}) is writing into this run; wait until it ends"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
             yield
         finally:
             os.close(descriptor)

@@ -6,6 +6,7 @@ import typer
 
 from bench.cli import (
     audit,
+    clean,
     compare,
     doctor,
     explain,
@@ -29,7 +30,7 @@ from bench.cli.stopping import stoppable
 
 EXIT_CODES = (
     "Exit codes: 0 all cells done; 2 the input can't work; 3 some cells are errors; 4 some models were unavailable; "
-    "5 the results can't be written; 6 verification or audit failed; 7 the gate failed; "
+    "5 the results can't be written; 6 verification or audit failed; 7 the gate failed; 8 nobody said yes; "
     "130 interrupted (run the same command again to resume)."
 )
 
@@ -60,6 +61,7 @@ app.command("audit", epilog=EXIT_CODES)(stoppable(audit.audit))
 app.command("submit")(stoppable(submit.submit))
 app.command("verify", epilog=EXIT_CODES)(stoppable(verify.verify))
 app.command("merge", epilog=EXIT_CODES)(stoppable(merge.merge))
+app.command("clean", epilog=EXIT_CODES)(stoppable(clean.clean))
 app.command("train")(stoppable(train.train))
 app.command("schema")(stoppable(schema.schema))
 app.command("doctor")(stoppable(doctor.doctor))

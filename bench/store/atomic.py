@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import WriteError
 
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _EXPLAINED = {
     errno.ENOSPC: "no space left on the device; free some and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
@@ -56,6 +58,11 @@ def write(path: Path, fill: Callable[[Path], None]) -> None:
             with suppress(OSError):  # the first failure is the one to tell of
                 temporary.unlink()
             raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether :func:`write` gives a file this name before it is whole."""
+    return bool(_TEMPORARY.fullmatch(name))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from bench.digests import file_digest
 from bench.errors import SchemaError, StoreError
 from bench.store import parts
-from bench.store.atomic import explained, write_text
+from bench.store.atomic import explained, is_temporary, write_text
 from bench.store.audit import AuditRecord
 from bench.store.probes import RowProbes
 from bench.store.records import CellResult, RunRecord, SampleRecord
@@ -276,7 +276,8 @@ class RunDirectory:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 for stale in self.path.rglob(".*.tmp"):
-                    stale.unlink(missing_ok=True)
+                    if is_temporary(stale.name):
+                        stale.unlink(missing_ok=True)
             yield
         finally:
             os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +88,7 @@ def open_sources(runs: Sequence[Path], into: Path) -> list[Source]:
         directories.setdefault(run.path.resolve(), run)
     _refuse_nested([*directories, into.resolve()])
     records = {place: run.read_run() for place, run in directories.items()}
+    _refuse_corruptions(records)
     names = [record.run for place, record in records.items() if place != into.resolve()]
     found = []
     for place, run in directories.items():
@@ -96,6 +97,15 @@ def open_sources(runs: Sequence[Path], into: Path) -> list[Source]:
         cells, submitted = _listed(run, record)
         found.append(Source(name, run, record, cells, submitted, target))
     return found
+
+
+def _refuse_corruptions(records: Mapping[Path, RunRecord]) -> None:
+    """Cells that aren't attacks would be left behind without a word."""
+    for place, record in records.items():
+        if record.model_dump(include={"corruption_cells"}).get("corruption_cells"):
+            raise MergeError(
+                f"{place}: cells under common corruptions can't be joined (accepted: runs of suites without corruptions)"
+            )
 
 
 def _refuse_nested(places: Sequence[Path]) -> None:

@@ -26,6 +26,9 @@ from bench.suites.short_forms import identifier
 from bench.suites.spec import AttackSpec, Suite
 from bench.suites.union import union
 
+_OF_NO_ROW: tuple[str, ...] = ("prerequisite", "transfer")
+"""Roles of cells that don't tell what a submission against their row is."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
@@ -177,7 +180,7 @@ def _submissions(suite: Suite, found: Identified, sources: Sequence[Source]) -> 
     """What was submitted against a row that the joined suite has."""
     rows: dict[tuple[str, str, Any], Cell] = {}  # Any: a threat model
     for cell in found.cells.values():
-        if cell.role != "prerequisite":
+        if cell.role not in _OF_NO_ROW:
             rows.setdefault((cell.model.id, cell.defense_id, cell.threat_model), cell)
     kept: dict[str, Cell] = {}
     known: set[str] = set()

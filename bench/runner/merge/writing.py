@@ -16,7 +16,7 @@ from bench.runner.merge.cells import JoinedCell, own_rows
 from bench.runner.merge.rows import Choice, Part
 from bench.runner.merge.sources import Source
 from bench.store import gallery, parts
-from bench.store.atomic import explained
+from bench.store.atomic import explained, is_temporary
 from bench.store.directories import copy_file, link_tree, replace_directory
 from bench.store.parts import Examples
 from bench.store.records import RunRecord
@@ -63,7 +63,7 @@ def write(
 
 def _left_out(name: str) -> bool:
     """``run.json`` is written last, so that half a run is none."""
-    return name in (LOCK, "run.json") or (name.startswith(".") and name.endswith(".tmp"))
+    return name in (LOCK, "run.json") or is_temporary(name)
 
 
 def _emptied(path: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from bench.audit.rules import RULES
 from bench.registry import ALL, Entry
+from bench.suites.corruptions import CorruptionSpec, CorruptionsSpec
 from bench.suites.spec import (
     AttackSpec,
     AuditOptions,
@@ -36,6 +37,8 @@ TARGET = Path(__file__).with_name("reference.md")
 SECTIONS: dict[str, type[BaseModel]] = {
     "the suite": Suite,
     "dataset": DatasetSpec,
+    "corruptions": CorruptionsSpec,
+    "an item of corruptions.kinds": CorruptionSpec,
     "an item of models": ModelSpec,
     "an item of threat_models": ThreatModelSpec,
     "an item of attacks": AttackSpec,

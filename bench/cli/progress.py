@@ -40,6 +40,7 @@ class _Counted(Silent):
         self.pending = 0
         self.started = time.monotonic()
         self.label = ""
+        self.word = "robust"
 
     def begin(self, cells: int, done: int, samples: int) -> None:
         """Starts the clock."""
@@ -50,6 +51,13 @@ class _Counted(Silent):
         """A new cell's robust accuracy starts from nothing."""
         self.label, self.number, self.pending = cell.label, number, pending
         self.robust = self.of = 0
+        self.word = "robust"
+
+    def row_started(self, label: str, pending: int) -> None:
+        """The same of a row under corruptions: what counts there is right, not robust."""
+        self.label, self.number, self.pending = label, self.cells, pending
+        self.robust = self.of = 0
+        self.word = "right"
 
     def shard_done(self, samples: int, robust: int) -> None:
         """Counts towards the cell and the run."""
@@ -99,11 +107,22 @@ class Plain(_Counted):
         super().cell_started(cell, number, pending)
         self.cell_clock, self.announced = time.monotonic(), True
 
+    def row_started(self, label: str, pending: int) -> None:
+        """Remembers when."""
+        super().row_started(label, pending)
+        self.cell_clock = time.monotonic()
+
+    def row_done(self, outcome: str, *, failed: bool) -> None:
+        """The line of a row, where anything was done."""
+        if self.pending or failed:
+            self._line(f"{self.label}: {outcome} ({_duration(time.monotonic() - self.cell_clock)})")
+
     def attacking(self, finished: int, robust: int) -> None:
         """A sign of life inside a long attack."""
         if time.monotonic() - self.last > QUIET_SECONDS:
             self._line(
-                f"[{self.number}/{self.cells}] {self.label}: {self.of} of {self.pending} saved, {robust} robust in this shard"
+                f"[{self.number}/{self.cells}] {self.label}: {self.of} of {self.pending} saved, "
+                f"{robust} {self.word} in this shard"
             )
 
     def shard_done(self, samples: int, robust: int) -> None:
@@ -112,7 +131,8 @@ class Plain(_Counted):
         if self.of < self.pending and time.monotonic() - self.last > QUIET_SECONDS:
             share = 100 * self.robust / self.of
             self._line(
-                f"[{self.number}/{self.cells}] {self.label}: {self.of} of {self.pending} saved, {share:.1f} % robust so far"
+                f"[{self.number}/{self.cells}] {self.label}: {self.of} of {self.pending} saved, "
+                f"{share:.1f} % {self.word} so far"
             )
 
     def cell_done(self, result: CellResult) -> None:
@@ -174,6 +194,19 @@ class Live(_Counted):
         self.active, self.shard_finished = True, 0
         self._redraw()
 
+    def row_started(self, label: str, pending: int) -> None:
+        """Starts the inner bar."""
+        super().row_started(label, pending)
+        self.active, self.shard_finished = True, 0
+        self._redraw()
+
+    def row_done(self, outcome: str, *, failed: bool) -> None:
+        """Leaves a line behind."""
+        if self.pending or failed:
+            self._tell(f"{self.label}: {outcome}", "red" if failed else None)
+        self.active = False
+        self._redraw()
+
     def attacking(self, finished: int, robust: int) -> None:
         """Moves the inner bar."""
         self.shard_finished = finished
@@ -211,7 +244,7 @@ class Live(_Counted):
     def _redraw(self) -> None:
         tail = f"{self.done}/{self.cells} cells · {self.speed:.1f} samples/s · about {self.left} left"
         self.bars.update(self.whole, head="suite", tail=tail, total=max(self.samples, 1), completed=self.evaluated)
-        robust = f"{100 * self.robust / self.of:.1f} % robust so far" if self.of else ""
+        robust = f"{100 * self.robust / self.of:.1f} % {self.word} so far" if self.of else ""
         self.bars.update(
             self.inner,
             head=self.label,

@@ -104,7 +104,15 @@ def _close(summary: RunSummary) -> None:
             print(
                 f"{result.status}: {result.model.id} | {result.attack_id} | {result.threat_model.label}: {result.reason}"
             )
+    for status, count, reason in _corrupted(summary):
+        print(f"{status}: {count} corruption cell{'s' * (count != 1)}: {reason}")
     if summary.count("error"):
         raise typer.Exit(3)
     if summary.count("unavailable"):
         raise typer.Exit(4)
+
+
+def _corrupted(summary: RunSummary) -> list[tuple[str, int, str]]:
+    """The corruption cells without a number, by status and reason: there may be 75 of a row, all for one reason."""
+    failed = [(one.status, one.reason) for one in summary.corrupted if one.status != "done"]
+    return [(status, failed.count((status, reason)), reason) for status, reason in dict.fromkeys(failed)]

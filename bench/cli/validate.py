@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import options
+
+if TYPE_CHECKING:
+    from bench.suites.spec import Suite
 
 
 def validate(
@@ -25,7 +28,6 @@ def validate(
     """
     from bench.errors import DatasetUnavailable
     from bench.suites.check import check
-    from bench.suites.expand import expand
 
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, True, allow_pickle, allow_plugins)
@@ -35,7 +37,7 @@ def validate(
 
             load_plugins(loaded, places)
         check(loaded)
-        print(f"{suite}: fine: {len(expand(loaded.suite))} cells (images and models not looked at)")
+        print(f"{suite}: fine: {_count(loaded.suite)} (images and models not looked at)")
         return
     from bench.runner.devices import choose
     from bench.runner.preflight import build_all, preflight
@@ -43,15 +45,25 @@ def validate(
     try:
         plan = preflight(loaded, places)
     except DatasetUnavailable as error:
-        print(f"{suite}: fine as it stands: {len(expand(loaded.suite))} cells; models not tried without images")
+        print(f"{suite}: fine as it stands: {_count(loaded.suite)}; models not tried without images")
         print(f"unavailable here: {error}")
         return
     build_all(plan, loaded, places, choose("auto"))
-    print(f"{suite}: fine: {len(plan.cells)} cells on {len(plan.dataset)} images")
+    print(f"{suite}: fine: {_count(loaded.suite)} on {len(plan.dataset)} images")
     missing = {
         f"{planned.cell.model.id}: {planned.unavailable}" if planned.located is None else planned.unavailable: None
-        for planned in plan.cells
+        for planned in plan.every
         if planned.unavailable
     }
     for reason in missing:
         print(f"unavailable here: {reason}")
+
+
+def _count(suite: Suite) -> str:
+    """How many cells a suite has, for people."""
+    from bench.suites.corruption_cells import expand_corruptions
+    from bench.suites.expand import expand
+
+    cells, corrupted = len(expand(suite)), len(expand_corruptions(suite))
+    texts = [f"{cells} cells"] if cells or not corrupted else []
+    return " and ".join([*texts, *([f"{corrupted} corruption cells"] if corrupted else [])])

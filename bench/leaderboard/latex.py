@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from bench.leaderboard.audited import audit_line
-from bench.leaderboard.grid import Words, grid, heading, said
-from bench.leaderboard.records import Leaderboard, Table
+from bench.leaderboard.corruption_grid import (
+    BY_CORRUPTION,
+    SEVERITY,
+    by_corruption_grid,
+    corruption_grid,
+    corruption_heading,
+    failures,
+    severity_grid,
+)
+from bench.leaderboard.grid import Grid, Words, grid, heading, said
+from bench.leaderboard.records import CorruptionTable, Leaderboard, Table
 
 # tabulate escapes what LaTeX would read as markup; our own markup passes through it as private characters.
 _BOLD, _SUPER, _END, _AT_MOST, _MINUS, _AT_LEAST = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004", "\ue005"
@@ -83,32 +92,55 @@ WORDS = Words(bold=_bold, mark=_mark, dash="--", at_most=_AT_MOST, at_least=_AT_
 
 
 def latex(board: Leaderboard) -> str:
-    """One ``table`` environment per threat model; the document needs ``\\usepackage[T1]{fontenc}`` and ``{booktabs}``."""
+    """One ``table`` environment per threat model, and those under common corruptions.
+
+    The document needs ``\\usepackage[T1]{fontenc}`` and ``{booktabs}``.
+    """
     head = (
         f"% {board.suite}, run {board.run}: made by bench report\n"
         "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and, for wide tables, \\usepackage{graphicx}\n"
     )
-    return head + "\n".join(_table(board, table) for table in board.tables)
+    tables = [_table(board, table) for table in board.tables]
+    if board.corruptions is not None:
+        tables += _corruptions(board, board.corruptions)
+    return head + "\n".join(tables)
 
 
 def _table(board: Leaderboard, table: Table) -> str:
-    drawn = grid(table, WORDS)
-    tabular = tabulate(
-        drawn.rows, headers=drawn.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=drawn.align
-    )
     caption = heading(board, table) + (f" · {board.note}" if board.note else "")
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        r"\caption{" + escape(caption.replace("⚑ see the notes", "superscripts: see the notes")) + "}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        marked_up(tabular).strip() + "}",
-    ]
+    lines = _float(grid(table, WORDS), caption.replace("⚑ see the notes", "superscripts: see the notes"))
     for note in table.notes:
         source = f" ({note.source})" if note.source else ""
         lines.append(_small(rf"\textsuperscript{{{note.number}}} " + escape(f"{said(note)} [{note.rule}]{source}")))
     lines.append(_small(escape(audit_line(board, table))))
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _float(drawn: Grid, caption: str) -> list[str]:
+    """A ``table`` environment without its end."""
+    tabular = tabulate(
+        drawn.rows, headers=drawn.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=drawn.align
+    )
+    return [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        r"\caption{" + escape(caption) + "}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        marked_up(tabular).strip() + "}",
+    ]
+
+
+def _corruptions(board: Leaderboard, table: CorruptionTable) -> list[str]:
+    """The tables under common corruptions."""
+    by_severity = severity_grid(table, WORDS)
+    found = [(corruption_heading(board, table), corruption_grid(table, WORDS))]
+    found += [] if by_severity is None else [(SEVERITY, by_severity)]
+    found.append((BY_CORRUPTION, by_corruption_grid(table, WORDS)))
+    below = [[_small(escape(line)) for line in failures(table)], *([] for _ in found[1:])]
+    return [
+        "\n".join([*_float(drawn, caption), *lines, r"\end{table}", ""])
+        for (caption, drawn), lines in zip(found, below, strict=True)
+    ]
 
 
 def _small(text: str) -> str:

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from bench.leaderboard.audited import audit_grid, audit_heading, audit_line
+from bench.leaderboard.corruption_grid import (
+    BY_CORRUPTION,
+    SEVERITY,
+    by_corruption_grid,
+    corruption_grid,
+    corruption_heading,
+    failures,
+    severity_grid,
+)
 from bench.leaderboard.grid import BREAKERS, RESTORED, Grid, Words, breakers, grid, heading, percent, restorations, said
-from bench.leaderboard.records import CellNumbers, Leaderboard, Note, Table
+from bench.leaderboard.records import CellNumbers, CorruptionTable, Leaderboard, Note, Table
 from bench.store.records import Estimate
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -37,6 +46,8 @@ def markdown(board: Leaderboard) -> str:
         parts.append(f"**Note:** {escape(board.note)}")
     for table in board.tables:
         parts += _table(board, table)
+    if board.corruptions is not None:
+        parts += _corruptions(board, board.corruptions)
     if board.audit is not None:
         parts += ["## Audit", escape(audit_heading(board.audit)), _drawn(audit_grid(board.audit, WORDS))]
     parts += ["## Cells", _legend(), _cells(board.cells)]
@@ -51,6 +62,17 @@ def _table(board: Leaderboard, table: Table) -> list[str]:
     if table.notes:
         parts.append("\n".join(f"- ⚑{note.number} {escape(_said(note))}" for note in table.notes))
     return [*parts, _code(escape(audit_line(board, table)))]
+
+
+def _corruptions(board: Leaderboard, table: CorruptionTable) -> list[str]:
+    """Rows under common corruptions; every cell stands in ``corruptions.csv``."""
+    heading = escape(corruption_heading(board, table))
+    parts = ["## Common corruptions", heading, _drawn(corruption_grid(table, WORDS))]
+    by_severity = severity_grid(table, WORDS)
+    if by_severity is not None:
+        parts += [SEVERITY, _drawn(by_severity)]
+    parts += [BY_CORRUPTION, _drawn(by_corruption_grid(table, WORDS))]
+    return parts + ["\n".join(f"- {escape(line)}" for line in lines) for lines in [failures(table)] if lines]
 
 
 def _drawn(found: Grid) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from bench.store.audit import RuleResult
+from bench.store.corruption_outcomes import CorruptedStatus
 from bench.store.outcomes import OutcomeStatus
 from bench.store.records import Cost, Estimate
 
@@ -195,6 +196,67 @@ class CellNumbers(Record):
     didn't look, or there are none"""
 
 
+class PublishedCorruptionNumbers(Record):
+    """What RobustBench's corruption leaderboard says of this model; shares in [0, 1]."""
+
+    entry: str
+    clean: float
+    accuracy: float
+    """mean over 15 corruptions at five severities"""
+    mce: float | None
+    """relative to AlexNet's errors; ImageNet only"""
+    difference: float | None
+    """mean accuracy less the published one; ``None`` where the row isn't complete"""
+    link: str
+
+
+class CorruptionRow(Record):
+    """One (model, defense) under common corruptions: its own table, since no attacker is involved."""
+
+    model: str
+    defense: str
+    status: CorruptedStatus
+    """``done`` where every cell is; else what keeps the means from being shown"""
+    reason: str = ""
+    """why they can't be shown, in one line"""
+    clean: Estimate | None
+    accuracy: Estimate | None
+    """mean over the corruptions of the mean over their severities; the interval is over images, each with all its variants"""
+    drop: Estimate | None
+    """clean accuracy less that, image by image"""
+    mce: Estimate | None
+    """mean corruption error relative to AlexNet's published errors; ImageNet-C with all corruptions and severities only"""
+    by_group: dict[str, Estimate]
+    """mean accuracy over the noises, blurs, weathers and digital corruptions that are done"""
+    by_corruption: dict[str, Estimate]
+    """mean accuracy over a corruption's severities, where all are done"""
+    by_severity: dict[int, Estimate]
+    """mean accuracy over the corruptions, at each severity that all of them have, where all are done"""
+    cells: dict[str, dict[int, Estimate]]
+    """accuracy by corruption and severity, of those that are done"""
+    published: PublishedCorruptionNumbers | None = None
+    seconds: float
+    """what all its cells took together"""
+
+
+class CorruptionTable(Record):
+    """All rows under common corruptions."""
+
+    published_images: bool
+    """whether the images are the published ones; else a library made them"""
+    complete: bool
+    """whether all 15 corruptions at all five severities are there"""
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    """those that any corruption has"""
+    shared: tuple[int, ...]
+    """those that all corruptions have"""
+    note: str
+    """whose images these are, and what the numbers can be compared with"""
+    rows: tuple[CorruptionRow, ...]
+    """complete rows by accuracy, then the others"""
+
+
 class Leaderboard(Record):
     """``leaderboard.json``."""
 
@@ -210,4 +272,6 @@ class Leaderboard(Record):
     audit: Audited | None = None
     """``None`` where the run wasn't audited"""
     tables: tuple[Table, ...]
+    corruptions: CorruptionTable | None = None
+    """``None`` where the suite has none"""
     cells: tuple[CellNumbers, ...]

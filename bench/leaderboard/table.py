@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.leaderboard import notes
 from bench.leaderboard.adversaries import broken_by
+from bench.leaderboard.corruptions import corruption_table
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import Audited, CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
 from bench.leaderboard.restored import restored
@@ -52,6 +53,7 @@ def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
         note=str(record.dataset.get("note") or ""),
         audit=_audited(outcome),
         tables=tuple(_table(outcome, threat_model) for threat_model in outcome.threat_models),
+        corruptions=corruption_table(outcome),
         cells=tuple(_numbers(row, cell) for row in outcome.rows for cell in row.cells),
     )
 

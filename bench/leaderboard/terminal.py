@@ -5,8 +5,17 @@ from __future__ import annotations
 import textwrap
 
 from bench.leaderboard.audited import audit_line
+from bench.leaderboard.corruption_grid import (
+    BY_CORRUPTION,
+    SEVERITY,
+    by_corruption_grid,
+    corruption_grid,
+    corruption_heading,
+    failures,
+    severity_grid,
+)
 from bench.leaderboard.grid import BREAKERS, RESTORED, Detail, Grid, Words, breakers, grid, heading, restorations, said
-from bench.leaderboard.records import Leaderboard, Table
+from bench.leaderboard.records import CorruptionTable, Leaderboard, Table
 
 _LESS_AND_LESS = (
     Detail(),
@@ -31,7 +40,10 @@ def plain(board: Leaderboard, width: int = 120) -> str:
         board: the leaderboard.
         width: columns of the terminal.
     """
-    return "\n\n".join(_table(board, table, max(width, 40)) for table in board.tables) + "\n"
+    parts = [_table(board, table, max(width, 40)) for table in board.tables]
+    if board.corruptions is not None:
+        parts.append(_corruptions(board, board.corruptions, max(width, 40)))
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(board: Leaderboard, table: Table, width: int) -> str:
@@ -50,6 +62,19 @@ def _table(board: Leaderboard, table: Table, width: int) -> str:
         parts.append(_wrapped(f"⚑{note.number} {said(note)} [{note.rule}]{source}", width, indent="   "))
     parts.append(_wrapped(audit_line(board, table), width, indent="   "))
     return "\n".join(parts)
+
+
+def _corruptions(board: Leaderboard, table: CorruptionTable, width: int) -> str:
+    parts = [_wrapped(corruption_heading(board, table), width), _split(corruption_grid(table, Words()), width, names=2)]
+    by_severity = severity_grid(table, Words())
+    if by_severity is not None:
+        parts += ["", _wrapped(SEVERITY, width), _split(by_severity, width, names=2)]
+    parts += ["", _wrapped(BY_CORRUPTION, width), _split(by_corruption_grid(table, Words()), width, names=1)]
+    return "\n".join([*parts, *(_wrapped(line, width, indent="   ") for line in failures(table))])
+
+
+def _split(drawn: Grid, width: int, names: int) -> str:
+    return "\n\n".join(_draw(block) for block in _blocks(_columns(drawn), width, names))
 
 
 def _fitted(table: Table, width: int) -> str:

@@ -28,7 +28,8 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         ``curves-<norm>`` where a minimum-norm attack spent its whole budget, ``passes-<threat model>`` where an attack
         stopped at its first success, ``clean_cost_vs_robust_gain`` where a defended row has its bare model beside it,
         ``restoration_vs_eps`` where an oblivious attack has several radii, ``certified-<norm>`` where a defense certifies,
-        and ``gallery-<threat model>`` where examples were kept.
+        ``corruptions-cells`` and ``corruptions-severity`` where the suite has corruptions, and ``gallery-<threat model>``
+        where examples were kept.
 
     Raises:
         StoreError: where the records can't be read or the files can't be written.
@@ -38,6 +39,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         certified,
         clean_cost_vs_robust_gain,
         clean_vs_robust,
+        corruptions,
         frames,
         gallery,
         picked,
@@ -62,6 +64,9 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         certain = certified.places(outcome)
         for norm in dict.fromkeys(certain["norm"]):
             figures[f"certified-{norm}"] = certified.draw(certain[certain["norm"] == norm])
+        corrupted = corruptions.accuracies(outcome)
+        figures["corruptions-cells"] = corruptions.draw_cells(corrupted)
+        figures["corruptions-severity"] = corruptions.draw_severities(corrupted)
         for threat_model, examples in picked.pick(run, outcome).items():
             figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
         return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})

@@ -33,6 +33,7 @@ _OURS = (
     "curves-*",
     "passes-*",
     "certified-*",
+    "corruptions-*",
     "gallery-*",
 )
 _SETTINGS: Any = {  # Any: matplotlib types each key by itself

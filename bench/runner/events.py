@@ -26,6 +26,12 @@ class Progress(Protocol):
     def cell_done(self, result: CellResult) -> None:
         """A cell is finished, whatever its status."""
 
+    def row_started(self, label: str, pending: int) -> None:
+        """The corruption cells of a row start: what they are, and their samples still to evaluate."""
+
+    def row_done(self, outcome: str, *, failed: bool) -> None:
+        """They are finished: in a few words how, and whether one of them has no number."""
+
     def note(self, text: str) -> None:
         """Something worth a line."""
 
@@ -49,6 +55,12 @@ class Silent:
         """See :class:`Progress`."""
 
     def cell_done(self, result: CellResult) -> None:
+        """See :class:`Progress`."""
+
+    def row_started(self, label: str, pending: int) -> None:
+        """See :class:`Progress`."""
+
+    def row_done(self, outcome: str, *, failed: bool) -> None:
         """See :class:`Progress`."""
 
     def note(self, text: str) -> None:

@@ -16,7 +16,7 @@ from bench.registry import attacks as attack_names
 from bench.registry import defenses as defense_names
 from bench.registry import models as model_names
 from bench.runner.provenance import version
-from bench.suites.cells import Cell
+from bench.suites.cells import Cell, Defended
 from bench.suites.declared import declared
 from bench.suites.references import MODEL_CONTENT
 from bench.suites.spec import DefenseSpec
@@ -119,7 +119,7 @@ def facts(
 
 
 def row_facts(
-    cell: Cell,
+    cell: Defended,
     dataset_digest: str,
     located: Located | None,
     calibration: str = "",

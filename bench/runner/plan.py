@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError, StoreError
+from bench.runner.corruption_plan import PlannedCorruption
+from bench.runner.corruption_run import pending_samples, row_label
 from bench.runner.devices import choose, describe
 from bench.runner.facts import attack_of
 from bench.runner.judge import exact_arithmetic
@@ -17,6 +19,7 @@ from bench.runner.options import RunSettings
 from bench.runner.pending import examples_bytes, look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.worker import Worker
+from bench.store.corrupted import CorruptionStore
 from bench.store.run_directory import RunDirectory
 from bench.suites.loaded import LoadedSuite
 from bench.suites.references import members
@@ -91,7 +94,30 @@ def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
         if model not in speeds:
             speeds[model] = None if planned.located is None else _speed(worker, planned)
         rows.append(_row(plan, planned, pending[planned.id], speeds[model]))
+    rows += _corrupted(plan, directory, worker, speeds)
     return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path)
+
+
+def _corrupted(
+    plan: Plan, directory: RunDirectory, worker: Worker, speeds: dict[str, tuple[float, float] | None]
+) -> list[Row]:
+    """The corruption cells of each model and defense on one line; the time is that of the passes, not of making images."""
+    left = pending_samples(plan, CorruptionStore(directory))
+    rows = []
+    for cells in plan.corrupted.rows:
+        first = cells[0]
+        label, total = row_label(cells), len(cells) * len(plan.dataset)
+        if first.unavailable or first.broken:
+            rows.append(Row(label, "unavailable" if first.unavailable else "error", total, 0.0, 0.0, None))
+            continue
+        if first.cell.model.id not in speeds:
+            speeds[first.cell.model.id] = _speed(worker, first)
+        speed, samples = speeds[first.cell.model.id], sum(len(left[one.id]) for one in cells)
+        state = "done" if not samples else "to do" if samples == total else "partly done"
+        networks = 1 + len(members(first.cell.defense))
+        forwards = float(samples * networks * (first.cell.defense.scoring_draws or 1))
+        rows.append(Row(label, state, samples, forwards, 0.0, None if speed is None else forwards * speed[0]))
+    return rows
 
 
 def _samples(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, needed: bool) -> int | None:
@@ -127,10 +153,10 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
     return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
 
 
-def _speed(worker: Worker, planned: PlannedCell) -> tuple[float, float] | None:
+def _speed(worker: Worker, planned: PlannedCell | PlannedCorruption) -> tuple[float, float] | None:
     """Seconds of one sample's forward and backward pass on the bare model, measured on real images."""
     try:
-        model: Any = worker.model(planned.cell.model, planned.cell.threat_model.norm)
+        model: Any = worker.model(planned.cell.model, planned.cell.norm)
     except BenchError:
         return None
     count = min(CALIBRATION_IMAGES, len(worker.dataset), worker.batch_size)

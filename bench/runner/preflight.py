@@ -14,11 +14,13 @@ from bench.datasets.base import Dataset
 from bench.datasets.held_out import calibration_digest, held_out
 from bench.errors import BenchError, DatasetError, ModelUnavailable, PluginError, Problem, SuiteError
 from bench.models.base import Located, Setting
+from bench.runner.corruption_plan import CorruptionPlan, Met, PlannedCorruption, plan_corruptions
 from bench.runner.facts import absent, attack_of, defense_facts, defenses_of, facts
 from bench.runner.worker import Worker
 from bench.store.run_directory import hash_of
-from bench.suites.cells import Cell
+from bench.suites.cells import Cell, Defended
 from bench.suites.check import check
+from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 from bench.suites.declared import declared
 from bench.suites.expand import expand, is_read
 from bench.suites.families import next_smaller, running_order
@@ -81,12 +83,19 @@ class Plan:
         dataset: the images that it asks for.
         cells: its cells, in the order of running.
         calibration: clean images for the thresholds of detectors; ``None`` where no defense needs any.
+        corrupted: the corruption cells.
     """
 
     suite: Suite
     dataset: Dataset
     cells: tuple[PlannedCell, ...]
     calibration: Dataset | None = None
+    corrupted: CorruptionPlan = field(default_factory=CorruptionPlan)
+
+    @property
+    def every(self) -> list[PlannedCell | PlannedCorruption]:
+        """Attack and corruption cells."""
+        return [*self.cells, *self.corrupted.cells]
 
 
 def load_plugins(loaded: LoadedSuite, places: Places) -> None:
@@ -125,35 +134,43 @@ def preflight(
     if not recorded:
         check(loaded)
     suite = resolve(loaded.suite)
-    cells = expand(suite)
+    cells, corrupted = expand(suite), expand_corruptions(suite)
+    every: list[Defended] = [*cells, *corrupted]
     dataset = _images(suite.dataset, places)
     found: dict[str, _Found] = {}
-    for cell in cells:
+    for cell in every:
         if cell.model.id not in found:
             if cell.model.source in DOWNLOADED:
                 note(f"looking for the weights of {cell.model.source}:{cell.model.name}")
             found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
-    calibration = _calibration(suite, cells, dataset, places)
+    calibration = _calibration(suite, every, dataset, places)
     digest = "" if calibration is None else calibration_digest(calibration)
-    defended = _all_defended(cells, dataset, places)
+    defended = _all_defended(every, dataset, places)
     planned = _chained(
         [_planned(cell, cells, dataset, found[cell.model.id], defended[_row(cell)], suite, digest) for cell in cells],
         suite,
     )
-    _refuse_twins(planned, suite, loaded)
-    return Plan(suite, dataset, planned, calibration)
+
+    def met(cell: CorruptionCell) -> Met:
+        own, defense = found[cell.model.id], defended[_row(cell)]
+        unavailable, broken = own.unavailable or defense.unavailable, own.broken or defense.broken
+        return Met(own.located, unavailable, broken, defense.facts)
+
+    images = plan_corruptions(suite.corruptions, corrupted, dataset, met, digest, recorded=recorded)
+    _refuse_twins([*planned, *images.cells], suite, loaded)
+    return Plan(suite, dataset, planned, calibration, images)
 
 
-def _calibration(suite: Suite, cells: Sequence[Cell], dataset: Dataset, places: Places) -> Dataset | None:
+def _calibration(suite: Suite, cells: Sequence[Defended], dataset: Dataset, places: Places) -> Dataset | None:
     """The images for the thresholds of detectors, where there are any."""
     if not any(declared(cell.defense).calibrated for cell in cells):
         return None
     return held_out(suite.calibration, dataset, suite.dataset, places)
 
 
-def _refuse_twins(planned: Sequence[PlannedCell], suite: Suite, loaded: LoadedSuite) -> None:
+def _refuse_twins(planned: Sequence[PlannedCell | PlannedCorruption], suite: Suite, loaded: LoadedSuite) -> None:
     """Two models or defenses that are one (a copied file of weights) would share their cells, and a row would be missing."""
-    first: dict[str, Cell] = {}
+    first: dict[str, Defended] = {}
     twins: dict[tuple[str, str], tuple[str, str]] = {}
     for one in planned:
         cell, other = one.cell, first.setdefault(hash_of(one.id), one.cell)
@@ -183,8 +200,8 @@ class _Found:
     broken: str = ""
 
 
-def _setting(cell: Cell, dataset: Dataset) -> Setting:
-    return Setting(dataset.name, cell.threat_model.norm, dataset.num_classes, dataset.shape)
+def _setting(cell: Defended, dataset: Dataset) -> Setting:
+    return Setting(dataset.name, cell.norm, dataset.num_classes, dataset.shape)
 
 
 def _images(spec: DatasetSpec, places: Places) -> Dataset:
@@ -219,12 +236,12 @@ class _Defended:
     broken: str = ""
 
 
-def _row(cell: Cell) -> tuple[str, str]:
+def _row(cell: Defended) -> tuple[str, str]:
     """A defense, and the norm for which its members are looked for."""
-    return cell.defense_id, cell.threat_model.norm
+    return cell.defense_id, cell.norm
 
 
-def _all_defended(cells: Sequence[Cell], dataset: Dataset, places: Places) -> dict[tuple[str, str], _Defended]:
+def _all_defended(cells: Sequence[Defended], dataset: Dataset, places: Places) -> dict[tuple[str, str], _Defended]:
     found: dict[tuple[str, str], _Defended] = {}
     for cell in cells:
         if _row(cell) not in found:
@@ -232,7 +249,7 @@ def _all_defended(cells: Sequence[Cell], dataset: Dataset, places: Places) -> di
     return found
 
 
-def _defended(cell: Cell, setting: Setting, places: Places) -> _Defended:
+def _defended(cell: Defended, setting: Setting, places: Places) -> _Defended:
     """Builds the defense; one whose files can't be used stops its own cells, not the others'.
 
     Raises:
@@ -310,13 +327,13 @@ def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.dev
     worker = Worker(plan.dataset, places, device, calibration=plan.calibration)
     number = {model.id: index for index, model in enumerate(plan.suite.models)}
     for model in plan.suite.models:
-        planned = next((one for one in plan.cells if one.cell.model.id == model.id), None)
+        planned = next((one for one in plan.every if one.cell.model.id == model.id), None)
         if planned is None or (planned.located is None and planned.unavailable):
             continue
         text = planned.broken if planned.located is None else ""
         if not text:
             try:
-                worker.model(planned.cell.model, planned.cell.threat_model.norm)
+                worker.model(planned.cell.model, planned.cell.norm)
             except BenchError as error:
                 text = str(error)
         if text:
@@ -330,7 +347,7 @@ def _defense_problems(plan: Plan, loaded: LoadedSuite, worker: Worker) -> list[P
     """Defenses that can't be used: files that aren't there, members that give no logits for these images."""
     problems: list[Problem] = []
     for index, defense in enumerate(plan.suite.defenses):
-        rows = [one for one in plan.cells if one.cell.defense.id == defense.id and one.located is not None]
+        rows = [one for one in plan.every if one.cell.defense.id == defense.id and one.located is not None]
         text = next((one.broken for one in rows if one.broken), "")
         ready = next((one.cell for one in rows if not one.broken and not one.unavailable), None)
         if not text and ready is not None and members(defense):

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.errors import BenchError, ConsentError, Interrupted, SchemaError, StoreError, WriteError
 from bench.runner import aggregate
+from bench.runner.corruption_run import CorruptionRun
 from bench.runner.devices import choose
 from bench.runner.evaluate import Shard, evaluate
 from bench.runner.events import Progress, Silent
@@ -19,6 +20,7 @@ from bench.runner.provenance import command, environment, now
 from bench.runner.smaller_eps import SmallerEps
 from bench.runner.submitted import carried_over
 from bench.runner.worker import Worker
+from bench.store.corrupted import CorruptionResult, CorruptionStore
 from bench.store.gallery import IMAGES, write_clean
 from bench.store.parts import Examples
 from bench.store.records import CellResult, JoinedRun, RunRecord
@@ -36,14 +38,17 @@ class RunSummary:
     Attributes:
         directory: the run's directory.
         results: the records of the suite's cells, in its order.
+        corrupted: those of its corruption cells.
     """
 
     directory: Path
     results: tuple[CellResult, ...]
+    corrupted: tuple[CorruptionResult, ...] = ()
 
     def count(self, status: str) -> int:
         """How many cells have this status."""
-        return sum(result.status == status for result in self.results)
+        attacked = sum(result.status == status for result in self.results)
+        return attacked + sum(result.status == status for result in self.corrupted)
 
 
 def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress: Progress | None = None) -> RunSummary:
@@ -113,6 +118,7 @@ class _Run:
         self.smaller_eps = SmallerEps(directory)
         self.submitted: tuple[str, ...] = ()
         self.joined: tuple[JoinedRun, ...] = ()
+        self.corruptions = CorruptionRun(plan, CorruptionStore(directory), worker, progress, environment)
         self.started = now()
 
     def all_cells(self) -> RunSummary:
@@ -120,11 +126,13 @@ class _Run:
         self._refuse_newer()
         self.submitted = carried_over(self.directory, self.plan, self.progress.note)
         pending = look(self.plan, lambda planned, needed: self._pending(planned, needed=needed))
+        corrupted = self.corruptions.pending()
         self._write_run(None)
         self._write_gallery()
         samples = sum(len(shard.members) for shards in pending.values() for shard in shards)
-        done = sum(not shards for shards in pending.values())
-        self.progress.begin(len(self.plan.cells), done, samples)
+        samples += sum(len(members) for members in corrupted.values())
+        done = sum(not left for left in (*pending.values(), *corrupted.values()))
+        self.progress.begin(len(self.plan.cells) + len(corrupted), done, samples)
         results: dict[int, CellResult] = {}
         for number, place in enumerate(in_running_order(self.plan), start=1):
             planned = self.plan.cells[place]
@@ -133,8 +141,10 @@ class _Run:
             if results[place].status == "done":
                 self.smaller_eps.finished(planned, actual)
             self.progress.cell_done(results[place])
+        under_corruption = self.corruptions.all_cells(corrupted)
         self._write_run(now())
-        return RunSummary(self.directory.path, tuple(results[place] for place in sorted(results)))
+        ordered = tuple(results[place] for place in sorted(results))
+        return RunSummary(self.directory.path, ordered, under_corruption)
 
     def _refuse_newer(self) -> None:
         """Records of a newer bench are left as they are; damaged ones are written anew."""
@@ -274,6 +284,7 @@ class _Run:
                 started=self.started,
                 finished=finished,
                 cells=(*(planned.id for planned in self.plan.cells), *self.submitted),
+                corruption_cells=tuple(planned.id for planned in self.plan.corrupted.cells),
                 positions=tuple(int(position) for position in dataset.positions),
                 dataset={
                     "name": dataset.name,

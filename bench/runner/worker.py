@@ -23,7 +23,7 @@ from bench.runner.facts import defenses_of, surrogates_of
 from bench.runner.judge import Prediction, Scoring, exact_arithmetic, predict
 from bench.runner.probe import REPEATABLE, Probe
 from bench.store.records import Flag
-from bench.suites.cells import Cell
+from bench.suites.cells import Cell, Defended
 from bench.suites.places import Places
 from bench.suites.references import members
 from bench.suites.spec import DefenseSpec, ModelSpec, RunOptions
@@ -123,7 +123,7 @@ class Worker:
             torch.cuda.empty_cache()
 
     @contextmanager
-    def guarded(self, cell: Cell) -> Iterator[None]:
+    def guarded(self, cell: Defended) -> Iterator[None]:
         """Makes sure that the attack and the judge inside have the same model; where not, the next cell gets it afresh.
 
         Raises:
@@ -146,7 +146,7 @@ class Worker:
         """The most samples of a pass of an attack on the model that is loaded."""
         return min(self._batch_size, COMPILED_BATCH) if self.compiles_for(attack) else self._batch_size
 
-    def _mend(self, cell: Cell) -> str:
+    def _mend(self, cell: Defended) -> str:
         """What has changed in the cell's model; puts its weights back, or lets it go to be loaded again."""
         with exact_arithmetic():
             changed = self._probes[_key(cell.defense)].changed()
@@ -160,10 +160,10 @@ class Worker:
             self.release()
         return changed
 
-    def flags(self, cell: Cell) -> tuple[Flag, ...]:
+    def flags(self, cell: Defended) -> tuple[Flag, ...]:
         """What a few clean passes through the cell's model showed."""
         keys = dict.fromkeys((BARE, _key(cell.defense)))
-        of_members = (self._member(one, cell.threat_model.norm)[1] for one in members(cell.defense))
+        of_members = (self._member(one, cell.norm)[1] for one in members(cell.defense))
         beside = (flag for flags in of_members for flag in flags)
         return (*(flag for key in keys for flag in self._probes[key].flags), *self._flags, *beside)
 
@@ -171,9 +171,9 @@ class Worker:
         """Two clean images to try a model on; one where there are no more."""
         return self.dataset.batch(range(min(2, len(self.dataset)))).x.to(self.device)
 
-    def target(self, cell: Cell) -> Any:  # Any: a counted or defended model
+    def target(self, cell: Defended) -> Any:  # Any: a counted or defended model
         """What the cell attacks or judges on: the model behind its defense."""
-        bare = self.model(cell.model, cell.threat_model.norm)
+        bare = self.model(cell.model, cell.norm)
         if cell.defense.name == "none":
             return bare
         key = _key(cell.defense)
@@ -193,11 +193,11 @@ class Worker:
             self._targets[key], self._probes[key] = target, probe
         return self._targets[key]
 
-    def _bind(self, cell: Cell, stages: Sequence[Defense]) -> None:
+    def _bind(self, cell: Defended, stages: Sequence[Defense]) -> None:
         """Gives defenses that ask other models these, loaded as the bare one is."""
         for link, stage in zip(cell.defense.links, stages, strict=True):
             if isinstance(stage, Rewiring) and stage.needs_models:
-                stage.bind([self._member(spec, cell.threat_model.norm)[0] for spec in members(link)])
+                stage.bind([self._member(spec, cell.norm)[0] for spec in members(link)])
 
     def _member(self, spec: ModelSpec, norm: str) -> tuple[Any, tuple[Flag, ...]]:  # Any: a counted model
         """A member and its flags, kept as long as the bare model is; its passes count as the row's."""
@@ -230,18 +230,18 @@ class Worker:
             return target
         return target.seen_by("naive" if cell.adversary == "naive" else "adaptive")
 
-    def bare(self, cell: Cell) -> Any:  # Any: a counted model
+    def bare(self, cell: Defended) -> Any:  # Any: a counted model
         """The bare model of a defended cell."""
-        return self.model(cell.model, cell.threat_model.norm)
+        return self.model(cell.model, cell.norm)
 
-    def scoring(self, cell: Cell, ids: tuple[str, ...]) -> Scoring | None:
+    def scoring(self, cell: Defended, ids: tuple[str, ...]) -> Scoring | None:
         """The draws that score images of the cell's defense; ``None`` where it isn't stochastic."""
         if not self.target(cell).stochastic:
             return None
         keys = Draws(cell.seed, "", "score").keys(ids, restarts=[0] * len(ids), device=self.device)
         return Scoring(keys, cell.defense.scoring_draws or RunOptions().scoring_draws)
 
-    def _calibrate(self, cell: Cell, target: DefendedModel) -> None:
+    def _calibrate(self, cell: Defended, target: DefendedModel) -> None:
         if target.calibrated:
             return
         if self.calibration is None:
@@ -257,7 +257,7 @@ class Worker:
         """The most samples of a pass for the model that is loaded."""
         return self._batch_size
 
-    def clean(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
+    def clean(self, cell: Defended, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
         """Float32 predictions on clean images, kept for the next cell of the same row."""
         key = (f"{_key(cell.defense)} {cell.seed}", members)
         target = self.target(cell)
@@ -268,7 +268,7 @@ class Worker:
                 self._same_again(cell, self._clean[key], predict(target, x, y, self.batch_size))
         return self._clean[key]
 
-    def _same_again(self, cell: Cell, first: Prediction, again: Prediction) -> None:
+    def _same_again(self, cell: Defended, first: Prediction, again: Prediction) -> None:
         """A defense that is random on few images only shows it on many.
 
         Raises:
@@ -282,7 +282,7 @@ class Worker:
                 f"differ on {int(apart)} of {len(first.margin)}"
             )
 
-    def clean_bare(self, cell: Cell, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
+    def clean_bare(self, cell: Defended, members: tuple[int, ...], x: Tensor, y: Tensor) -> Prediction:
         """The same of the bare model of a defended cell."""
         key = (f"{BARE} {cell.seed}", members)
         if key not in self._clean:

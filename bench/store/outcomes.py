@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bench.digests import file_digest
 from bench.store.audit import AuditRecord, Finding
+from bench.store.corruption_outcomes import CorruptedRow, read_corruptions
 from bench.store.joined import Joined
 from bench.store.records import CellResult, Flag, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
@@ -163,6 +164,7 @@ class RunOutcome:
         sample_ids: id of each of the N samples; empty where no cell has a row of it.
         sample_digests: digest of each; empty where no cell has a row of it.
         positions: of each in the dataset, sorted; of every sample that has a row where ``run.json`` has none.
+        corrupted: the rows under common corruptions, which no other row knows of.
     """
 
     record: RunRecord
@@ -174,6 +176,7 @@ class RunOutcome:
     sample_ids: tuple[str, ...] = ()
     sample_digests: tuple[str, ...] = ()
     positions: tuple[int, ...] = ()
+    corrupted: tuple[CorruptedRow, ...] = ()
 
     @property
     def threat_models(self) -> tuple[ThreatModelSpec, ...]:
@@ -231,6 +234,7 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
     record = run.read_run()
     found = _Found(run.read_audit() if audited else None)
     joined = Joined(run, record.cells, record.positions)
+    positions = tuple(joined.positions.tolist())
     rows: dict[_Key, list[CellOutcome]] = {key: [] for key in _keys(record)}
     unplaced = []
     for cell in record.cells:
@@ -253,7 +257,8 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         found.outdated(run, record.cells),
         joined.sample_ids,
         joined.sample_digests,
-        tuple(joined.positions.tolist()),
+        positions,
+        read_corruptions(run, record, positions),
     )
 
 

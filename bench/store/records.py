@@ -244,6 +244,8 @@ class RunRecord(BaseModel):
     cells: tuple[str, ...]
     """ids of the cells that the suite has now, in its order, then of what was submitted against its rows; others in the
     directory are kept but not shown"""
+    corruption_cells: tuple[str, ...] = ()
+    """ids of its corruption cells, row by row"""
     positions: tuple[int, ...] = ()
     """positions of the samples that the suite asks for now, in the dataset's order"""
     dataset: dict[str, Any] = {}  # Any: JSON values

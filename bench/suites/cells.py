@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from bench.suites.references import lasting
 from bench.suites.spec import (
@@ -22,6 +22,35 @@ from bench.suites.spec import (
 
 Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted"]
 """Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides."""
+
+
+class Defended(Protocol):
+    """What every kind of cell has: a model behind a defense, and where the two come from."""
+
+    @property
+    def model(self) -> ModelSpec:
+        """The bare model."""
+        ...
+
+    @property
+    def defense(self) -> DefenseSpec:
+        """``none`` where there is no defense."""
+        ...
+
+    @property
+    def defense_id(self) -> str:
+        """The defense's name in tables."""
+        ...
+
+    @property
+    def norm(self) -> str:
+        """Which list a source of models may look in."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the draws that score a stochastic defense."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +83,11 @@ class Cell:
     def attack_id(self) -> str:
         """The attack's name in tables."""
         return self.attack.id or self.attack.name
+
+    @property
+    def norm(self) -> str:
+        """The threat model's."""
+        return self.threat_model.norm
 
     @property
     def label(self) -> str:
@@ -95,7 +129,7 @@ class Cell:
             "dataset": {"name": self.dataset.name, "split": self.dataset.split},
             "threat_model": {"norm": self.threat_model.norm, "eps": str(self.threat_model.eps)},
             "attack": {"name": self.attack.name, "backend": self.attack.backend, "args": self.attack.args},
-            "defense": _content(self.defense),
+            "defense": defense_content(self.defense),
             "adversary": self.adversary,
             "transferred": self.role == "oblivious",
             "seed": self.seed,
@@ -109,10 +143,10 @@ class Cell:
         return f"{self.slug}-{digest(self.identity(facts))}"
 
 
-def _content(defense: DefenseSpec) -> dict[str, Any]:  # Any: JSON values
+def defense_content(defense: DefenseSpec) -> dict[str, Any]:  # Any: JSON values
     """A defense without its name in tables; what isn't set is left out, so that new keys leave old ids as they are."""
     content = defense.model_dump(mode="json", exclude={"id", "chain"})
-    links = [_content(link) for link in defense.chain]
+    links = [defense_content(link) for link in defense.chain]
     whole = {"name": defense.name, "args": lasting(defense), **({"chain": links} if links else {})}
     return {**whole, **{key: value for key, value in content.items() if value is not None and key not in whole}}
 

@@ -24,6 +24,8 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
     """What is wrong between the parts: twice the same, filters without a match, attacks under the wrong norm."""
     resolved = resolve(suite)
     problems = _twice(suite, resolved, sources)
+    if not (suite.attacks and suite.threat_models):  # with corruptions, a suite may have neither
+        return problems + _half(suite, sources)
     everything = list(product(resolved))
     problems += _filters(suite, everything, sources)
     left = kept(resolved)
@@ -40,6 +42,19 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
         + _idle(suite, resolved, left, sources)
         + _classes(resolved, sources)
     )
+
+
+def _half(suite: Suite, sources: Sources) -> list[Problem]:
+    """Attacks without threat models, the other way round, and filters where there is nothing to filter."""
+    problems: list[Problem] = []
+    for section, other in (("attacks", "threat_models"), ("threat_models", "attacks")):
+        if getattr(suite, section):
+            problems.append(sources.problem((section,), f"{section} without {other}", "both, or neither"))
+    for section in ("include", "exclude"):
+        if getattr(suite, section):
+            message = f"{section} chooses among attacks, and this suite has none"
+            problems.append(sources.problem((section,), message, f"attacks, or no {section}"))
+    return problems
 
 
 def _twice(suite: Suite, resolved: Suite, sources: Sources) -> list[Problem]:

@@ -28,9 +28,9 @@ _S = TypeVar("_S", bound=BaseModel)
 def load_suite(path: Path | str, *, overrides: Sequence[str] = ()) -> LoadedSuite:
     """Reads a suite.
 
-    Paths in it (``dataset.path``, ``weights``, ``directory``, ``plugins``, a defense's files) are looked for relative to
-    the file that names them, then relative to the working directory, and become absolute; one that exists in neither
-    place stays as it is, to be refused when it is needed.
+    Paths in it (``dataset.path``, ``corruptions.path``, ``weights``, ``directory``, ``plugins``, a defense's files) are
+    looked for relative to the file that names them, then relative to the working directory, and become absolute; one that
+    exists in neither place stays as it is, to be refused when it is needed.
 
     Args:
         path: the YAML file.
@@ -122,9 +122,13 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
     calibration = suite.calibration
     if calibration is not None:
         calibration = calibration.model_copy(update={"path": found(calibration.path, ("calibration", "path"))})
+    corruptions = suite.corruptions
+    if corruptions is not None:
+        corruptions = corruptions.model_copy(update={"path": found(corruptions.path, ("corruptions", "path"))})
     update = {
         "models": models,
         "dataset": dataset,
+        "corruptions": corruptions,
         "calibration": calibration,
         "plugins": plugins,
         "defenses": defenses,

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from bench import registry
 from bench.registry import Entry, Registry
+from bench.suites.corruptions import ALL, NAMES, SEVERITIES, CorruptionSpec, CorruptionsSpec
 from bench.suites.spec import (
     CHAIN,
     Adversary,
@@ -32,6 +33,8 @@ from bench.suites.spec import (
 Schema: TypeAlias = "dict[str, Any]"  # Any: JSON values
 
 _RADIUS = r"^\s*\+?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?(\s*/\s*\d+)?\s*$"
+_ATTACKED = ("threat_models", "attacks")
+"""What a suite of corruptions alone doesn't have."""
 _REQUIRED = [name for name, field in Suite.model_fields.items() if field.is_required()]
 
 
@@ -54,6 +57,7 @@ def json_schema() -> dict[str, Any]:  # Any: JSON values
         "exclude": _listed(_combination(), _about(Suite, "exclude")),
         "run": _run(),
         "audit": _audit(),
+        "corruptions": _corruptions(),
         "seeds": _seeds("attack seeds, the same as run.seeds"),
         "extends": _listed(
             _text(), "a suite that this one builds on, relative to this file; a list is merged in order"
@@ -68,7 +72,13 @@ def json_schema() -> dict[str, Any]:  # Any: JSON values
         "additionalProperties": False,
         "if": {"anyOf": [{"required": ["plugins"]}, {"required": ["extends"]}]},
         "then": {"properties": loose},
-        "else": {"properties": strict, "required": _REQUIRED},
+        "else": {
+            "properties": strict,
+            "anyOf": [
+                {"required": _REQUIRED},
+                {"required": [*(name for name in _REQUIRED if name not in _ATTACKED), "corruptions"]},
+            ],
+        },
         "$defs": defs,
     }
 
@@ -223,6 +233,26 @@ def _audit() -> Schema:
         "properties": _properties(AuditOptions),
         "additionalProperties": False,
         "description": _about(Suite, "audit"),
+    }
+
+
+def _corruptions() -> Schema:
+    """``all``, names, or a mapping with kinds, path and seed."""
+    severities = _listed({"enum": list(SEVERITIES)}, _about(CorruptionSpec, "severities"))
+    name = {"enum": list(NAMES)}
+    kind = {
+        "type": "object",
+        "properties": {"name": name, "severities": severities},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    kinds = _listed({"anyOf": [{"enum": [ALL, *NAMES]}, kind]}, _about(CorruptionsSpec, "kinds"))
+    own = _properties(CorruptionsSpec)
+    properties = {**own, "kinds": kinds, "severities": severities}
+    mapping = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {
+        "description": _about(Suite, "corruptions"),
+        "anyOf": [*kinds["anyOf"][:1], {"enum": [ALL, *NAMES]}, mapping],
     }
 
 

@@ -11,8 +11,19 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from bench.suites.corruptions import CorruptionsSpec
 from bench.suites.short_forms import (
     LISTS,
     each_eps,
@@ -166,6 +177,11 @@ class AttackSpec(Spec):
         description="run.search for this attack alone; under strongest a minimum-norm attack spends its whole budget "
         "and gives the curve of robust accuracy against eps",
     )
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        description="run.time_limit for this attack alone: seconds for each image, on average over a shard",
+    )
     args: dict[str, Any] = Field(
         {}, description="the attack's parameters (also written beside name)"
     )  # Any: the attack's own
@@ -177,11 +193,6 @@ class AttackSpec(Spec):
 
 
 class DefenseSpec(Spec):
-    time_limit: float | None = Field(
-        None,
-        gt=0,
-        description="run.time_limit for this attack alone: seconds for each image, on average over a shard",
-    )
     """A defense and its parameters, or a chain of several; ``none`` is the bare model."""
 
     id: Identifier | None = Field(
@@ -269,6 +280,12 @@ class RunOptions(Spec):
         ge=1,
         description="fresh draws that score each image of a stochastic defense: a success is a majority of them",
     )
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        description="seconds that an attack may take for each image, on average over a shard; what takes longer is an error. "
+        "No limit where it isn't given",
+    )
     save_adversarial: SaveAdversarial = Field("successes", description="which adversarial examples are kept on disk")
     shard_size: int = Field(256, ge=1, le=4096, description="samples per unit of work, saving and resuming")
     gradient_free_queries: int = Field(
@@ -280,12 +297,6 @@ class RunOptions(Spec):
     @model_validator(mode="before")
     @classmethod
     def _widen(cls, value: object) -> object:
-    time_limit: float | None = Field(
-        None,
-        gt=0,
-        description="seconds that an attack may take for each image, on average over a shard; what takes longer is an error. "
-        "No limit where it isn't given",
-    )
         if isinstance(value, Mapping) and "seed" in value and "seeds" not in value:  # with both, seed is refused
             value = {**{key: item for key, item in value.items() if key != "seed"}, "seeds": [value["seed"]]}
         if isinstance(value, Mapping) and isinstance(value.get("seeds"), int):
@@ -321,9 +332,14 @@ class Suite(Spec):
         (), description="Python files with models, attacks, ... of your own; need --allow-plugins"
     )
     dataset: DatasetSpec = Field(description="the images")
-    threat_models: tuple[ThreatModelSpec, ...] = Field(min_length=1, description="norms and radii; eps may be a list")
+    corruptions: CorruptionsSpec | None = Field(
+        None,
+        description="common corruptions of the images, in a table of their own: all, or some of the 15, at severities 1 to 5; "
+        "beside them threat_models and attacks may be left out",
+    )
+    threat_models: tuple[ThreatModelSpec, ...] = Field(description="norms and radii; eps may be a list")
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="the models")
-    attacks: tuple[AttackSpec, ...] = Field(min_length=1, description="the attacks")
+    attacks: tuple[AttackSpec, ...] = Field(description="the attacks")
     defenses: tuple[DefenseSpec, ...] = Field((DefenseSpec(name="none"),), min_length=1, description="the defenses")
     adversaries: tuple[Adversary, ...] = Field(
         ("oblivious", "adaptive"),
@@ -353,10 +369,20 @@ class Suite(Spec):
                 value[section] = [value[section]]
         if isinstance(value.get("threat_models"), list | tuple):
             value["threat_models"] = [one for item in value["threat_models"] for one in each_eps(item)]
+        if value.get("corruptions") is not None:
+            value = {"threat_models": [], "attacks": [], **value}
         if "seeds" in value:
             run = value.get("run") or {}
             if not isinstance(run, Mapping):
                 return value
             if "seed" not in run and "seeds" not in run:  # with both, those at the top are refused
                 value["run"] = {**run, "seeds": value.pop("seeds")}
+        return value
+
+    @field_validator("threat_models", "attacks")
+    @classmethod
+    def _attacked(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:  # Any: a spec of either kind
+        """Something has to be evaluated: attacks under threat models, or corruptions."""
+        if not value and info.data.get("corruptions", "wrong") is None:
+            raise PydanticCustomError("too_short", "too few items", {"min_length": 1})
         return value

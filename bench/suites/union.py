@@ -35,6 +35,9 @@ def union(suites: Sequence[tuple[str, Suite]]) -> Suite:
         MergeError: naming everything in which they aren't the same suite.
     """
     name, first = suites[0]
+    corrupted = next((one for one, suite in suites if suite.corruptions is not None), None)
+    if corrupted is not None:
+        raise MergeError(f"{corrupted}: runs with corruptions can't be joined yet; their cells are kept where they are")
     problems = [
         f"{key}: {here} in {name}, {there} in {other}"
         for other, suite in suites[1:]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.store.published import lookup, other_radius, table
+from bench.store.published_corruptions import corruption_table
 
 
 def test_every_entry_is_that_of_the_source(shared: Path) -> None:
@@ -30,6 +31,21 @@ def test_every_entry_is_that_of_the_source(shared: Path) -> None:
         assert (entry.external is None) == (len(known) == 1), key
         assert entry.eps == source["eps"], key
         assert entry.unreliable == bool(source.get("unreliable")), key
+        assert (entry.architecture, entry.link) == (source["architecture"], source["link"]), key
+
+
+def test_every_corruption_entry_is_that_of_the_source(shared: Path) -> None:
+    sources = {
+        (path.parts[-3], path.stem): json.loads(path.read_text())
+        for path in (shared / "robustbench" / "model_info").glob("*/corruptions/*.json")
+    }
+    assert set(corruption_table()) == set(sources)
+    assert len(sources) == 48
+    for key, source in sources.items():
+        entry = corruption_table()[key]
+        mce = source.get("corruptions_mce")
+        assert (entry.clean, entry.corruptions) == (float(source["clean_acc"]), float(source["corruptions_acc"])), key
+        assert entry.mce == (float(mce) if mce else None), key
         assert (entry.architecture, entry.link) == (source["architecture"], source["link"]), key
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.store.published_corruptions import corruption_table
 from bench.suites.check import check
+from bench.suites.corruption_cells import expand_corruptions
 from bench.suites.expand import expand
 from bench.suites.load import load_suite
 
@@ -24,6 +26,8 @@ CELLS = {
     "broken_defenses": 5,
     "defenses_mnist": 8,
     "defenses_cifar10": 24,
+    "corruptions_mnist": 0,
+    "cifar10_c": 0,
 }
 EPS = {
     "mnist_linf": ["Linf 0.3"],
@@ -36,12 +40,16 @@ EPS = {
     "broken_defenses": ["Linf 0.2"],
     "defenses_mnist": ["Linf 0.2"],
     "defenses_cifar10": ["Linf 8/255", "L2 0.5"],
+    "corruptions_mnist": [],
+    "cifar10_c": [],
 }
 OTHER_ATTACKS = {
     "cifar10_smoke": ["fgsm", "pgd"],
     "broken_defenses": ["pgd", "cw", "apgd_targeted"],
     "defenses_mnist": ["pgd", "cw"],
     "defenses_cifar10": ["pgd", "cw", "apgd_targeted"],
+    "corruptions_mnist": [],
+    "cifar10_c": [],
 }
 """Of the suites that have not the usual four."""
 
@@ -79,6 +87,19 @@ def test_the_models_stand_in_the_leaderboard_with_the_numbers_that_the_comments_
         (line,) = [line for line in comments.splitlines() if line.strip().startswith(f"- robustbench:{model.name} ")]
         robust = float(published.get("external") or published["autoattack_acc"])
         assert abs(float(line.partition("# ")[2].partition(":")[0]) - robust) <= 0.051, line
+
+
+def test_corruption_suites_ask_for_the_leaderboards_mean() -> None:
+    for stem, rows in (("corruptions_mnist", 4), ("cifar10_c", 3)):
+        suite = load_suite(FOLDER / f"{stem}.yaml").suite
+        assert suite.corruptions is not None
+        assert suite.corruptions.complete
+        assert len(expand_corruptions(suite)) == 75 * rows
+
+
+def test_the_models_of_cifar10_c_stand_in_the_corruption_leaderboard() -> None:
+    for model in load_suite(FOLDER / "cifar10_c.yaml").suite.models:
+        assert ("cifar10", str(model.name)) in corruption_table()
 
 
 def test_smoothing_is_evaluated_under_l2_only() -> None:

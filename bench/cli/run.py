@@ -94,7 +94,8 @@ def _draw(directory: Path) -> None:
     print()
     print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns, outcome), end="")
     print()
-    print(f"{directory}/: report.html, leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample)")
+    more = ", corruptions/" if outcome.corrupted else ""
+    print(f"{directory}/: report.html, leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample){more}")
 
 
 def _close(summary: RunSummary) -> None:

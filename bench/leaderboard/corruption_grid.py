@@ -19,7 +19,8 @@ def corruption_heading(board: Leaderboard, table: CorruptionTable) -> str:
     parts = [
         "Common corruptions",
         f"{board.dataset}, {images}",
-        f"{count} corruption{'s' * (count != 1)} at severit{plural} {severities}",
+        f"{count} corruption{'s' * (count != 1)} at severit{plural} {severities}"
+        + (" (not every one at each)" if table.shared != table.severities else ""),
         "accuracy in %, no attacker involved (95 % interval over images, each with all its variants)",
         "drop: clean less corrupted, in points",
         table.note,

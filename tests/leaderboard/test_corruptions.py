@@ -146,6 +146,7 @@ def test_severities_that_not_all_corruptions_have_make_no_curve(tmp_path: Path) 
     found = table(build(tmp_path, [{"name": "fog", "severities": [1, 3, 5]}, {"name": "snow", "severities": [3, 5]}]))
     assert (found.severities, found.shared) == ((1, 3, 5), (3, 5))
     assert list(found.rows[0].by_severity) == [3, 5]
+    assert "at severities 1, 3, 5 (not every one at each)" in bench.leaderboard.text(RunDirectory(tmp_path), width=400)
     assert found.rows[0].accuracy is not None
     reach = np.arange(N) % 6
     one, three, five = ((reach >= severity).mean() for severity in (1, 3, 5))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     """Writes ``leaderboard.md``, ``.csv``, ``.json`` and ``.tex`` into the run's directory.
 
-    Where a minimum-norm attack spent its whole budget (``search: strongest``), ``curves.csv`` is written too, and where a
-    defense certifies, ``certified.csv``, and where the suite has corruptions, ``corruptions.csv``; else older ones are
-    removed.
+    Beside them ``curves.csv`` where a minimum-norm attack spent its whole budget (``search: strongest``), ``queries.csv``
+    where black-box attacks count their queries, ``agreement.csv`` where attacks have a ``group``, ``certified.csv`` where a
+    defense certifies, ``corruptions.csv`` where the suite asks for them; else older ones are removed.
 
     Args:
         run: the run.
@@ -32,7 +32,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     Raises:
         StoreError: where the records can't be read or the files can't be written.
     """
-    from bench.leaderboard import certified, corruption_frame, curves
+    from bench.leaderboard import agreement, certified, corruption_frame, curves, queries
     from bench.leaderboard.frame import frame
     from bench.leaderboard.latex import latex
     from bench.leaderboard.markdown import markdown
@@ -52,6 +52,8 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     for kind, content in contents.items():
         write_text(paths[kind], content)
     frames = {"curves": curves.frame(outcome), "certified": certified.frame(outcome)}
+    frames["queries"] = queries.frame(outcome)
+    frames["agreement"] = agreement.frame(outcome)
     frames["corruptions"] = corruption_frame.frame(outcome)
     more = [path for name, lines in frames.items() for path in _write_lines(run.path / f"{name}.csv", lines)]
     return [*paths.values(), *more]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from bench.leaderboard.agreement import AGREEMENT, agreement_grid, by_threat_model
 from bench.leaderboard.audited import audit_grid, audit_heading, audit_line
 from bench.leaderboard.corruption_grid import (
     BY_CORRUPTION,
@@ -48,6 +49,10 @@ def markdown(board: Leaderboard) -> str:
         parts += _table(board, table)
     if board.corruptions is not None:
         parts += _corruptions(board, board.corruptions)
+    if board.agreement:
+        parts += ["## Agreement of libraries", AGREEMENT]
+        for threat_model, lines in by_threat_model(board.agreement):
+            parts += [f"### {escape(threat_model)}", _drawn(agreement_grid(lines, WORDS))]
     if board.audit is not None:
         parts += ["## Audit", escape(audit_heading(board.audit)), _drawn(audit_grid(board.audit, WORDS))]
     parts += ["## Cells", _legend(), _cells(board.cells)]

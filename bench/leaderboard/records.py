@@ -257,6 +257,36 @@ class CorruptionTable(Record):
     """complete rows by accuracy, then the others"""
 
 
+class Agreed(Record):
+    """An attack of a group beside the first of its group, in one row."""
+
+    threat_model: str
+    model: str
+    defense: str
+    group: str
+    attack: str
+    reference: bool
+    """whether it is the first of its group"""
+    status: str
+    reason: str = ""
+    robust: Estimate | None = None
+    more: int | None = None
+    """images that it broke and the first of its group didn't"""
+    less: int | None = None
+    """the other way round"""
+    p: float | None = None
+    """McNemar's exact test of the two"""
+    p_holm: float | None = None
+    """corrected over all lines of the run"""
+    median_distance: float | None = None
+    """of a minimum-norm attack, over the images that are classified correctly; infinite where half of them weren't broken"""
+    forwards: float | None = None
+    """forward passes for each image"""
+    backwards: float | None = None
+    seconds: float | None = None
+    """for each image"""
+
+
 class Leaderboard(Record):
     """``leaderboard.json``."""
 
@@ -274,4 +304,6 @@ class Leaderboard(Record):
     tables: tuple[Table, ...]
     corruptions: CorruptionTable | None = None
     """``None`` where the suite has none"""
+    agreement: tuple[Agreed, ...] = ()
+    """attacks of one group beside each other"""
     cells: tuple[CellNumbers, ...]

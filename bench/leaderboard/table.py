@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.leaderboard import notes
 from bench.leaderboard.adversaries import broken_by
+from bench.leaderboard.agreement import agreement
 from bench.leaderboard.corruptions import corruption_table
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import Audited, CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
@@ -54,6 +55,7 @@ def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
         audit=_audited(outcome),
         tables=tuple(_table(outcome, threat_model) for threat_model in outcome.threat_models),
         corruptions=corruption_table(outcome),
+        agreement=agreement(outcome),
         cells=tuple(_numbers(row, cell) for row in outcome.rows for cell in row.cells),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from bench.leaderboard.agreement import AGREEMENT, agreement_grid, by_threat_model
 from bench.leaderboard.audited import audit_line
 from bench.leaderboard.corruption_grid import (
     BY_CORRUPTION,
@@ -41,6 +42,10 @@ def plain(board: Leaderboard, width: int = 120) -> str:
         width: columns of the terminal.
     """
     parts = [_table(board, table, max(width, 40)) for table in board.tables]
+    if board.agreement:
+        parts.append(_wrapped(AGREEMENT, max(width, 40)))
+        for threat_model, lines in by_threat_model(board.agreement):
+            parts.append(f"{threat_model}\n{_split(agreement_grid(lines, Words()), max(width, 40), names=4)}")
     if board.corruptions is not None:
         parts.append(_corruptions(board, board.corruptions, max(width, 40)))
     return "\n\n".join(parts) + "\n"

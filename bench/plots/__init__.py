@@ -73,14 +73,16 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
 
 
 def _staircases(outcome: RunOutcome, points: list[Point]) -> dict[str, Figure | None]:
-    """Robust accuracy against eps per norm, and against passes per threat model."""
-    from bench.plots import curves, passes, staircases
+    """Robust accuracy against eps per norm, against passes per threat model, and success against queries."""
+    from bench.plots import curves, passes, queries, staircases
     from bench.plots.panels import looks
 
     eps, spent = staircases.distances(outcome, points), staircases.passes(outcome, points)
-    known = looks(points, [*eps["series"][eps["kind"] == staircases.CURVE], *spent["series"]])
+    asked = staircases.queries(outcome, points)
+    known = looks(points, [*eps["series"][eps["kind"] == staircases.CURVE], *spent["series"], *asked["series"]])
     figures = {f"curves-{norm}": curves.draw(eps[eps["panel"] == norm], known) for norm in dict.fromkeys(eps["panel"])}
     for threat_model in outcome.threat_models:
         own = spent[spent["panel"] == threat_model.label]
         figures[f"passes-{threat_model.slug}"] = passes.draw(own, known)
+        figures[f"queries-{threat_model.slug}"] = queries.draw(asked[asked["panel"] == threat_model.label], known)
     return figures

@@ -26,12 +26,19 @@ _NOTE = (
 )
 
 
-def draw(frame: pd.DataFrame, known: Mapping[str, Look]) -> Figure | None:
+_AXES = "passes per sample (forward + backward)", "robust accuracy (%)"
+
+
+def draw(
+    frame: pd.DataFrame, known: Mapping[str, Look], axes: tuple[str, str] = _AXES, note: str = _NOTE
+) -> Figure | None:
     """The figure of one threat model, or ``None`` where no attack tells its passes.
 
     Args:
         frame: :func:`bench.plots.staircases.passes`, of one threat model.
         known: how each series is drawn.
+        axes: what stands at the two axes.
+        note: what stands below the figure, with a place for the number of ``images``.
     """
     steps = staircases.steps_of(frame)
     if not steps:
@@ -49,10 +56,13 @@ def draw(frame: pd.DataFrame, known: Mapping[str, Look]) -> Figure | None:
         axis = figure.add_subplot(grid.rows, grid.columns, index + 1)
         own = [step for step in steps if step.row == row]
         _panel(axis, own, known, dashes, largest)
+        axis.set_xlabel(axes[0])
+        axis.set_ylabel(axes[1])
         axis.set_title(marked(wrapped(f"{row} | {steps[0].panel}", width=44), own[0].flagged), loc="left")
     first = f"the first {len(rows)} of {len(everything)} rows; " if len(everything) > len(rows) else ""
-    note = first + _NOTE.format(images=steps[0].images)
-    figure.supxlabel(explained(note, any(step.flagged for step in steps)), fontsize=7.5)
+    figure.supxlabel(
+        explained(first + note.format(images=steps[0].images), any(step.flagged for step in steps)), fontsize=7.5
+    )
     handles = [
         Line2D([], [], color=staircases.line_colour(known[name]), linestyle=dashes[name], linewidth=1.6, label=plain(name),
                marker=known[name].marker, markersize=4)
@@ -84,5 +94,3 @@ def _panel(
     axis.set_xlim(0.8, 1.4 * max(largest, 2))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_ylim(0, 100)
-    axis.set_xlabel("passes per sample (forward + backward)")
-    axis.set_ylabel("robust accuracy (%)")

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from bench.plots.frames import GRADIENT_FREE, Point
 from bench.plots.panels import WHITE, Look
 from bench.plots.saving import COLOURS, DASHES, GREY
-from bench.store.curves import Curve, distance_curves, pass_curves, union
+from bench.store.curves import Curve, distance_curves, pass_curves, query_curves, union
 from bench.store.outcomes import RunOutcome
 
 if TYPE_CHECKING:
@@ -92,6 +92,23 @@ def passes(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
     for curve in pass_curves(outcome):
         series = GRADIENT_FREE if curve.role == "gradient_free" else curve.attack
         steps += _steps(curve.threat_model.label, order[curve.label], series, CURVE, curve, [curve.end])
+    return _frame([step._replace(flagged=(step.panel, step.row) in flagged) for step in steps])
+
+
+def queries(outcome: RunOutcome, points: Sequence[Point]) -> pd.DataFrame:
+    """Attack success rate against queries per sample, with the fields of :class:`Step` as columns; images are correct ones.
+
+    Args:
+        outcome: the rows of a run.
+        points: its accuracies.
+    """
+    order = {point.row: point.order for point in points}
+    flagged = {(point.threat_model, point.row) for point in points if point.flagged}
+    steps = []
+    for curve in query_curves(outcome):
+        series = GRADIENT_FREE if curve.role == "gradient_free" else curve.attack
+        own = _steps(curve.threat_model.label, order[curve.label], series, CURVE, curve, [curve.end])
+        steps += [step._replace(value=100 - step.value, low=100 - step.high, high=100 - step.low) for step in own]
     return _frame([step._replace(flagged=(step.panel, step.row) in flagged) for step in steps])
 
 

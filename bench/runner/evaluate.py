@@ -221,15 +221,36 @@ def _attacked(
     for place, stage in zip(chosen.tolist(), here.stage, strict=True):
         result.stage[place] = stage
     result.stages, result.flags = here.stages, here.flags
-    if here.queries is not None:
+    told = here.queries if here.queries is not None else _own_queries(cell, attack, here)
+    if told is not None:
         result.queries = torch.zeros(len(samples), dtype=torch.int64)
-        result.queries[chosen] = here.queries.cpu()
+        result.queries[chosen] = told.cpu()
     if here.zero_gradient is not None:
         result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
         result.zero_gradient[chosen] = here.zero_gradient.cpu()
     result.eot_agreement = here.eot_agreement
     tried = Tried.nothing(samples.x) if seen is None else seen.tried
     return _Attacked(result, tried._replace(rows=chosen[tried.rows]))
+
+
+def _own_queries(cell: Cell, attack: Attack, found: AttackResult) -> Tensor | None:
+    """Of a score-based attack of our own, which stops at the first success: the passes that it took."""
+    kind = registry.attacks.entry(cell.attack.name).facts.get("kind") if cell.role != "certificate" else None
+    if kind not in ("score", "decision") or attack.chunked or cell.search != "first_success":
+        return None
+    return found.forwards.round().long()
+
+
+def _queries(found: AttackResult, success: Tensor) -> Tensor:
+    """The query that broke each sample: all that were spent where the point that was returned had never been asked about.
+
+    What a smaller eps had broken took none here.
+    """
+    unknown = torch.full((len(success),), -1)
+    if found.queries is None:
+        return unknown
+    spent = torch.where(found.forwards > 0, found.forwards.ceil().long(), unknown)
+    return torch.where(success, torch.where(found.queries > 0, found.queries, spent), 0)
 
 
 def _stuck(found: AttackResult, records: list[SampleRecord]) -> int:
@@ -319,7 +340,7 @@ def sample_records(
         "clean_confidence": clean.confidence,
         "adversarial_confidence": verdict.prediction.confidence,
         "iterations": found.iterations,
-        "queries": torch.full_like(y, -1) if found.queries is None else found.queries,
+        "queries": _queries(found, success.cpu()),
         "forwards": found.forwards,
         "backwards": found.backwards,
         "rejected": verdict.prediction.rejected,

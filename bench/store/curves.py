@@ -114,6 +114,48 @@ def pass_curves(outcome: RunOutcome) -> list[Curve]:
     return curves
 
 
+def query_curves(outcome: RunOutcome) -> list[Curve]:
+    """How long correct images hold against score- and decision-based attacks, in queries, per threat model, row and attack.
+
+    From the valid cells whose queries were counted. Images that are wrong when clean are left out: 1 minus the robust
+    accuracy of these curves is the attack success rate. Several seeds are restarts. A cell that builds on a smaller eps is
+    left out: what that had broken wasn't asked about again.
+    """
+    curves = []
+    for row in outcome.rows:
+        groups: dict[tuple[str, str], list[CellOutcome]] = {}
+        for cell in row.cells:
+            if _tells_queries(cell):
+                groups.setdefault((cell.attack, cell.role), []).append(cell)
+        for cells in groups.values():
+            correct = cells[0].clean_correct
+            holds, spent = np.full(int(correct.sum()), np.inf), 0.0
+            for cell in sorted(cells, key=lambda cell: cell.seed):
+                assert cell.queries is not None
+                queries, broken = cell.queries[correct], ~cell.robust[correct]
+                holds = np.where(np.isinf(holds) & broken, spent + queries, holds)
+                spent += _budget(cell, queries)
+            curves.append(_curve(row, cells[0], holds, spent))
+    return curves
+
+
+def _tells_queries(cell: CellOutcome) -> bool:
+    if cell.role not in ("suite", "gradient_free") or not cell.valid or cell.queries is None:
+        return False
+    return bool(cell.clean_correct.any()) and not bool(np.isnan(cell.queries[cell.clean_correct]).any())
+
+
+def _budget(cell: CellOutcome, queries: FloatArray) -> float:
+    """Queries that an image had: the budget where the suite gave one, else the most that one is known to have had."""
+    args = {} if cell.result is None else cell.result.attack.args
+    given = args.get("max_queries") or args.get("n_queries")
+    return (
+        float(given)
+        if given
+        else float(max(queries.max(initial=0.0), cell.passes[cell.clean_correct].max(initial=0.0)))
+    )
+
+
 def _measures_distance(cell: CellOutcome) -> bool:
     if cell.role not in ("suite", "prerequisite") or not cell.valid or cell.result is None:
         return False

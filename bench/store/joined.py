@@ -19,7 +19,16 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 _IMAGE = ["position", "sample_id", "sample_digest"]
 _VERDICTS = ["clean_correct", "success", "robust"]
-_COLUMNS = [*_IMAGE, *_VERDICTS, "minimal_distance", "forwards", "backwards", "clean_correctness", "correctness"]
+_COLUMNS = [
+    *_IMAGE,
+    *_VERDICTS,
+    "minimal_distance",
+    "forwards",
+    "backwards",
+    "clean_correctness",
+    "correctness",
+    "queries",
+]
 _HALVES = ["even_correctness", "odd_correctness"]
 _CERTIFIED = ["certified_prediction", "certified_radius", "label"]
 
@@ -38,6 +47,7 @@ class Samples:
         certified_radius: within which the right class is certified, shape (N,); 0 where another is, NaN where nobody looked.
         minimal_distance: shape (N,); NaN where there is none.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
+        queries: that broke each sample, shape (N,); 0 where none did, NaN where nobody counted.
         damage: why rows could not be read; empty where they could.
     """
 
@@ -50,6 +60,7 @@ class Samples:
     certified_radius: FloatArray
     minimal_distance: FloatArray
     passes: FloatArray
+    queries: FloatArray
     damage: str = ""
 
 
@@ -104,6 +115,8 @@ class Joined:
         minimal_distance, passes = np.full(len(known), np.nan), np.full(len(known), np.nan)
         minimal_distance[place] = rows["minimal_distance"].to_numpy(dtype=float)
         passes[place] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
+        queries = np.full(len(known), np.nan)
+        queries[place] = rows["queries"].where(rows["queries"] >= 0).to_numpy(dtype=float)
         damage = self._damage.get(cell, "")
         return Samples(
             known,
@@ -115,6 +128,7 @@ class Joined:
             certified_radius,
             minimal_distance,
             passes,
+            queries,
             damage,
         )
 

@@ -52,6 +52,8 @@ class CellOutcome:
         minimal_distance: as in the records, shape (N,); NaN where there is no row.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
         findings: what the audit found of this cell.
+        queries: that a score- or decision-based attack broke each sample with, shape (N,); 0 where it didn't, NaN where nobody
+            counted.
     """
 
     id: str
@@ -71,6 +73,7 @@ class CellOutcome:
     minimal_distance: FloatArray
     passes: FloatArray
     findings: tuple[Finding, ...] = ()
+    queries: FloatArray | None = None
 
     @property
     def valid(self) -> bool:
@@ -425,6 +428,7 @@ def _outcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
         samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness,
         samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes, findings,
+        samples.queries,
     )  # fmt: skip
 
 

@@ -113,8 +113,8 @@ class SampleRecord(NamedTuple):
     lpips_purified: float = math.nan
     """the same of the purified judged point"""
     queries: int = -1
-    """the query with which a score- or decision-based attack first met an adversarial point inside eps, from 1; 0 where it met
-    none, -1 where nobody counted and in files from before this column"""
+    """the query with which a score- or decision-based attack broke the sample, from 1; 0 where it didn't, -1 where nobody
+    counted and in files from before this column"""
 
 
 class Estimate(BaseModel):

@@ -177,6 +177,11 @@ class AttackSpec(Spec):
         description="run.search for this attack alone; under strongest a minimum-norm attack spends its whole budget "
         "and gives the curve of robust accuracy against eps",
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="attacks of one group are the same attack of several libraries; a table says where they differ",
+    )
     time_limit: float | None = Field(
         None,
         gt=0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
+import sys
 import warnings
 from fractions import Fraction
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from bench import registry, threat_models
 from bench._imports import prepare_torchvision
@@ -264,6 +267,12 @@ def test_foolbox_finds_its_first_point_with_the_attack_that_was_named(model: Cou
     args = {"steps": 3, "init_attack": "SaltAndPepperNoiseAttack"}
     result = attacked("foolbox.BoundaryAttack", "l2", model, samples, args)
     assert result.x_adv.shape == samples.x.shape
+    quick = {"name": "LinearSearchBlendedUniformNoiseAttack", "directions": 20, "steps": 10}
+    few = attacked("foolbox.BoundaryAttack", "l2", model, samples, {"steps": 3, "init_attack": quick})
+    many = attacked("foolbox.BoundaryAttack", "l2", model, samples, {"steps": 3, "init_attack": quick["name"]})
+    assert few.forwards.sum() < many.forwards.sum()
+    with pytest.raises(AttackError, match=r"init_attack: .* has no 'turns' .*accepted: .*directions"):
+        attacked("foolbox.BoundaryAttack", "l2", model, samples, {"init_attack": {**quick, "turns": 3}})
     with pytest.raises(AttackError, match=r"init_attack: 'Nothing' .*accepted: .*SaltAndPepperNoiseAttack"):
         attacked("foolbox.BoundaryAttack", "l2", model, samples, {"init_attack": "Nothing"})
 
@@ -288,6 +297,24 @@ class _Noisy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.asked += 1
         return self.inside(x) + torch.randn(len(x), 4)  # type: ignore[no-any-return]
+
+
+def test_what_a_library_says_goes_to_our_log(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    handlers = list(logging.getLogger("art").handlers)
+    with caplog.at_level(logging.INFO, logger="bench"), named.quiet("art.Any"):
+        logging.getLogger("art.attacks.evasion").warning("no starting point")
+        warnings.warn("an old name", DeprecationWarning, stacklevel=1)
+        sys.stdout.write("step 1\n")
+        for _ in tqdm(range(3), disable=False):
+            pass
+    assert capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records] == [
+        "art.Any: an old name", "art.Any: step 1", "art.Any: no starting point",
+    ]  # fmt: skip
+    assert logging.getLogger("art").propagate
+    assert logging.getLogger("art").handlers == handlers
 
 
 def test_a_stochastic_model_is_averaged_over_draws(model: CountedModel, samples: Samples) -> None:
@@ -348,7 +375,7 @@ def test_nothing_counts_that_was_asked_beyond_the_budget(
 
 
 def test_rows_belong_to_the_image_that_they_lie_near(model: CountedModel, samples: Samples) -> None:
-    queries = Queries(samples, threat_models.build("linf", Fraction("1/10")), 4, budget=3)
+    queries = Queries(samples, threat_models.build("linf", Fraction("1/10")), 4, budget=3, nearest=True)
     wrong = torch.nn.functional.one_hot((samples.y + 1) % 4, 4).float()
     right = torch.nn.functional.one_hot(samples.y, 4).float()
     order = torch.tensor([4, 4, 0, 2])
@@ -367,3 +394,16 @@ def test_rows_belong_to_the_image_that_they_lie_near(model: CountedModel, sample
     assert torch.equal(queries.points[4], points[1])
     queries.look(samples.x, right)
     assert queries.spent
+
+
+def test_an_image_that_is_broken_at_eps_needs_no_more_queries(model: CountedModel, samples: Samples) -> None:
+    """A library stops asking about it, so that it would never spend its budget."""
+    pair = samples.take(torch.tensor([0, 1]))
+    for nearest, spent in ((True, False), (False, True)):
+        queries = Queries(pair, threat_models.build("linf", Fraction("1/10")), 4, budget=2, nearest=nearest)
+        wrong = torch.nn.functional.one_hot((pair.y + 1) % 4, 4).float()
+        right = torch.nn.functional.one_hot(pair.y, 4).float()
+        queries.look(pair.x, torch.stack([wrong[0], right[1]]))
+        assert not queries.spent
+        queries.look(pair.x[1:], right[1:])
+        assert queries.spent == spent

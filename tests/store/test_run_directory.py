@@ -62,7 +62,7 @@ def test_rows_and_reports_come_back_as_they_were(tmp_path: Path) -> None:
         **dict.fromkeys(SampleRecord._fields, "float64"),
         **dict.fromkeys(("cell", "sample_id", "sample_digest", "stage"), "str"),
         **dict.fromkeys(("position", "label", "clean_prediction", "adversarial_prediction", "iterations"), "int64"),
-        **dict.fromkeys(("bare_prediction", "bare_adversarial_prediction", "certified_prediction"), "int64"),
+        **dict.fromkeys(("bare_prediction", "bare_adversarial_prediction", "certified_prediction", "queries"), "int64"),
         **dict.fromkeys(("clean_correct", "success", "robust", "rejected", "clean_rejected"), "bool"),
     }
     whole = pd.read_parquet(tmp_path / "samples")

@@ -18,6 +18,7 @@ from bench.attacks.libraries.art import LINES
 class ArtNamed(NamedAttack):
     """One of ART's attacks."""
 
+    package: ClassVar[str] = "art"
     library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
 
     def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
@@ -30,7 +31,8 @@ class ArtNamed(NamedAttack):
             "eps": context.threat_model.radius,
             "norm": NORMS[context.threat_model.norm],
             "targeted": False,
-            "batch_size": len(samples),
+            # Also of what it asks about one image, which ART would cut into single questions.
+            "batch_size": max(len(samples), context.batch_size),
             "verbose": False,
             "summary_writer": False,
         }

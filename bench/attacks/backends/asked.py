@@ -26,6 +26,7 @@ class Queries:
         threat_model: what the attack is allowed.
         num_classes: K.
         budget: queries for each image; what is asked later is not looked at. ``None`` for no limit.
+        nearest: whether the nearest point is wanted, and not any inside eps.
 
     Attributes:
         count: queries for each image, shape (N,), int64.
@@ -34,8 +35,11 @@ class Queries:
         distance: its distance, infinity where there was none, shape (N,).
     """
 
-    def __init__(self, samples: Samples, threat_model: ThreatModel, num_classes: int, budget: int | None) -> None:
+    def __init__(
+        self, samples: Samples, threat_model: ThreatModel, num_classes: int, budget: int | None, *, nearest: bool
+    ) -> None:
         self._samples, self._threat_model, self._classes, self._budget = samples, threat_model, num_classes, budget
+        self._nearest = nearest
         self.forget()
 
     def forget(self) -> None:
@@ -48,8 +52,11 @@ class Queries:
 
     @property
     def spent(self) -> bool:
-        """Whether no image has a query left."""
-        return self._budget is not None and bool((self.count >= self._budget).all())
+        """Whether no image has a query left that it could use."""
+        if self._budget is None:
+            return False
+        over = self.count >= self._budget
+        return bool((over if self._nearest else over | (self.first > 0)).all())
 
     def look(self, x: Tensor, logits: Tensor) -> None:
         """Counts a pass and keeps what is better than before.

@@ -18,6 +18,7 @@ from bench.errors import AttackError
 class FoolboxNamed(NamedAttack):
     """One of foolbox's attacks."""
 
+    package: ClassVar[str] = "foolbox"
     library: ClassVar[tuple[str, ...]] = ("foolbox",)
 
     def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
@@ -40,19 +41,29 @@ class FoolboxNamed(NamedAttack):
         if "constraint" in takes:
             args["constraint"] = norm
         if args.get("init_attack") is not None:
-            args["init_attack"] = _initial(library, str(args["init_attack"]), norm)
+            args["init_attack"] = _initial(library, args["init_attack"], norm)
         return kind(**args)
 
 
-def _initial(library: Any, name: str, norm: str) -> Any:  # Any: an untyped library
-    """The attack that finds a starting point, with its defaults."""
-    name = name.removeprefix("foolbox.")
+def _initial(library: Any, given: str | dict[str, Any], norm: str) -> Any:  # Any: an untyped library
+    """The attack that finds a starting point.
+
+    Raises:
+        AttackError: for one that foolbox hasn't under this norm, and for parameters that it doesn't take.
+    """
+    own = {"name": given} if isinstance(given, str) else dict(given)
+    name = str(own.pop("name", "")).removeprefix("foolbox.")
     there = {line.name for line in LINES if line.minimum_norm and norm in line.norms}
     if name not in there:
         raise AttackError(f"init_attack: {name!r} (accepted: {', '.join(sorted(there))})")
     kind = getattr(library.attacks, name)
     takes = inspect.signature(kind).parameters
-    return kind(**({"distance": getattr(library.distances, norm)} if "distance" in takes else {}))
+    unknown = [key for key in own if key not in takes]
+    if unknown:
+        raise AttackError(f"init_attack: {name} has no {unknown[0]!r} (accepted: {', '.join(takes)})")
+    if "distance" in takes:
+        own["distance"] = getattr(library.distances, norm)
+    return kind(**own)
 
 
 def __getattr__(name: str) -> type[NamedAttack]:

@@ -29,10 +29,12 @@ class NamedAttack(Attack):
     """An attack of a library by the library's own name, with the library's own parameters.
 
     Attributes:
+        package: as which the library is imported.
         line: what the tables of names say of it.
     """
 
     chunked: ClassVar[bool] = True
+    package: ClassVar[str]
     line: ClassVar[Line]
     params: LibraryParams
 
@@ -72,7 +74,7 @@ class NamedAttack(Attack):
     ) -> None:
         queries = None
         if self.line.kind != "white-box":
-            queries = Queries(samples, context.threat_model, model.num_classes, self._budget)
+            queries = Queries(samples, context.threat_model, model.num_classes, self._budget, nearest=self.minimum_norm)
         asked = Asked(model, draws=context.eot_iter, probabilities=self.line.probabilities, queries=queries)
         seed = context.draws.chunk_seed(samples.ids)
 
@@ -80,7 +82,7 @@ class NamedAttack(Attack):
             if queries is not None:
                 queries.forget()
             try:
-                with quiet(f"{self.library[0]} {self.line.name}"), seeded_generators(seed):
+                with quiet(f"{self.package}.{self.line.name}"), seeded_generators(seed):
                     return self.search(asked, samples, context, seed)
             except BudgetSpent:
                 return samples.x.clone()
@@ -181,16 +183,39 @@ def _no_bars() -> Iterator[None]:
 
 
 @contextmanager
+def _collected(library: str) -> Iterator[list[logging.LogRecord]]:
+    """What a library logs, which otherwise ends up on standard error where nobody has set logging up."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[method-assign,assignment]
+    logger = logging.getLogger(library)
+    propagate = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+@contextmanager
 def quiet(who: str) -> Iterator[None]:
     """Inside, what a library prints and warns of goes to the log.
 
     Args:
-        who: for the log.
+        who: ``library.Name``.
     """
     printed = StringIO()
-    with warnings.catch_warnings(record=True) as caught, redirect_stdout(printed), _no_bars():
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        redirect_stdout(printed),
+        _no_bars(),
+        _collected(who.partition(".")[0]) as logged,
+    ):
         warnings.simplefilter("always")
         yield
     told = [str(one.message) for one in caught] + [line for line in printed.getvalue().splitlines() if line.strip()]
+    told += [record.getMessage() for record in logged]
     for text in dict.fromkeys(told):
         _LOG.info("%s: %s", who, text)

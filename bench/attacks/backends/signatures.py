@@ -36,7 +36,7 @@ def declared(library: str, name: str) -> dict[str, Any]:  # Any: JSON
     for key, parameter in inspect.signature(attack(library, name)).parameters.items():
         if key in _MODELS or key in OWNED[library]:
             continue
-        one = {"types": ["str", "null"]} if key == "init_attack" else _annotated(parameter.annotation)
+        one = {"types": ["str", "dict", "null"]} if key == "init_attack" else _annotated(parameter.annotation)
         if parameter.default is not inspect.Parameter.empty:
             default = parameter.default
             if not _plain(default):

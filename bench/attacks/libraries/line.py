@@ -14,7 +14,15 @@ from pydantic import ConfigDict, Field, create_model
 from bench.attacks.parameters import AttackParams
 from bench.registry import Entry
 
-_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "null": None, "list": tuple[Any, ...]}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "null": None,
+    "list": tuple[Any, ...],
+    "dict": dict[str, Any],
+}
 _BUDGET = "the most queries for each image; what was found later doesn't count; null for no limit"
 _MEANINGS = {
     "abs_stepsize": "step size in [0, 1] units; rel_stepsize times eps where it isn't given",
@@ -23,7 +31,7 @@ _MEANINGS = {
     "candidates": "classes that are looked at, those of largest logits; null for all",
     "confidence": "margin that a success must have",
     "decision_rule": "which success is the nearest: by the elastic net or by L1",
-    "init_attack": "what finds a first adversarial point: another of foolbox's minimum-norm attacks, with its defaults",
+    "init_attack": "what finds a first adversarial point: another of foolbox's minimum-norm attacks, alone or with parameters beside its name",
     "initial_const": "first weight of the loss against the distance",
     "initial_stepsize": "first step size",
     "learning_rate": "step size of the optimiser",

@@ -134,7 +134,7 @@ def text() -> str:
             if entry.params is not None and entry.params.model_fields:
                 lines += ["", *table(entry.params)]
             lines.append("")
-        lines += _libraries(named) if named else []
+        lines += _libraries(name, named) if named else []
     lines += ["## rules", "", "What the audit looks for ([audit.md](audit.md) says how).", ""]
     for rule in RULES:
         lines += [f"### {rule.id}", "", f"{rule.title[0].upper()}{rule.title[1:]}.", "", rule.means, ""]
@@ -142,17 +142,31 @@ def text() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _libraries(named: dict[str, Entry]) -> list[str]:
+def _libraries(noun: str, named: dict[str, Entry]) -> list[str]:
     """Names of libraries' things, one row each: their parameters are the libraries' own."""
-    lines = ["### attacks of libraries", "", "`bench show NAME` says their parameters and defaults.", ""]
-    lines += ["| name | norms | kind | what it does | paper |", "| --- | --- | --- | --- | --- |"]
+    first = "kind" if noun == "defenses" else "norms"
+    second = "declares" if noun == "defenses" else "kind"
+    lines = [f"### {noun} of libraries", "", "`bench show NAME` says their parameters and defaults.", ""]
+    lines += [f"| name | {first} | {second} | what it does | paper |", "| --- | --- | --- | --- | --- |"]
     for key, entry in named.items():
         if "alias" in entry.facts:
             lines.append(f"| `{key}` | | | another name for `{entry.facts['alias']}` | |")
             continue
-        kind = f"{entry.facts['kind']}, {'minimum-norm' if entry.facts.get('minimum_norm') else 'fixed-eps'}"
-        lines.append(f"| `{key}` | {', '.join(entry.norms)} | {kind} | {entry.summary} | {entry.paper} |")
+        what = _declared(entry) if noun == "defenses" else _asked(entry)
+        lines.append(f"| `{key}` | {' | '.join(what)} | {entry.summary} | {entry.paper} |")
     return [*lines, ""]
+
+
+def _asked(entry: Entry) -> tuple[str, str]:
+    """Of an attack: its norms, what it asks for and what it looks for."""
+    smallest = entry.facts.get("minimum_norm")
+    return ", ".join(entry.norms), f"{entry.facts['kind']}, {'minimum-norm' if smallest else 'fixed-eps'}"
+
+
+def _declared(entry: Entry) -> tuple[str, str]:
+    """Of a defense: its kind and what it declares of itself."""
+    words = [word for word in ("differentiable", "stochastic", "rejects") if entry.facts.get(word)]
+    return str(entry.facts["kind"]), ", ".join(words) or "–"
 
 
 def main() -> None:

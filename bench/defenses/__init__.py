@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.defenses import libraries
 from bench.defenses.detector_parameters import (
     AuxiliaryHeadParams,
     FeatureSqueezingParams,
@@ -273,7 +274,10 @@ TABLE: dict[str, Entry] = {
             "scoring_draws": 5,
         },
     ),
+    **libraries.TABLE,
 }
+
+REFUSED = libraries.REFUSED
 
 
 def build(spec: DefenseSpec) -> Defense:

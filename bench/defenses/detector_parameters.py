@@ -12,10 +12,11 @@ from bench.suites.short_forms import parse_eps
 _SHAPE = {
     "anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {"type": "string", "pattern": "^[0-9./ ]+$"}]
 }
-_Radius = Annotated[float, BeforeValidator(lambda value: float(parse_eps(value)))]
+Radius = Annotated[float, BeforeValidator(lambda value: float(parse_eps(value)))]
+"""A radius in [0, 1] units; YAML may write it as a fraction."""
 
 
-def _as_radius(schema: dict[str, Any]) -> None:  # Any: JSON values
+def as_radius(schema: dict[str, Any]) -> None:  # Any: JSON values
     """A fraction is text in YAML."""
     for key in ("type", "exclusiveMinimum", "maximum"):
         schema.pop(key, None)
@@ -79,11 +80,11 @@ class AuxiliaryHeadParams(DetectorParams):
     epochs: int = Field(200, ge=1, description="passes over the training images")
     lr: float = Field(0.01, gt=0, description="Adam's learning rate")
     seed: int = Field(0, ge=0, description="of the first weights")
-    eps: _Radius = Field(
+    eps: Radius = Field(
         8 / 255,
         gt=0,
         le=1,
         description="Linf radius of the examples that it learns from, such as 8/255",
-        json_schema_extra=_as_radius,
+        json_schema_extra=as_radius,
     )
     steps: int = Field(5, ge=1, description="steps of the attack that makes them; 1 is FGSM")

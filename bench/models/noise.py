@@ -50,6 +50,11 @@ class Noise:
         span = high - low
         return low + (self.uniform(*shape).double() * span).long().clamp_max(span - 1)
 
+    def seeds(self) -> Tensor:
+        """A seed in [0, 2 ** 31) for each sample, for generators of libraries, int64, shape (N,)."""
+        self._call += 1
+        return mixed(self.keys, self._call << 32) & 0x7FFFFFFF
+
     def repeated(self, times: int) -> Noise:
         """For N * times samples, each ``times`` in a row as :meth:`Tensor.repeat_interleave` lays them, all different."""
         self._call += 1
@@ -116,3 +121,10 @@ def global_seed(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(state)
             random.setstate(python)
+
+
+def reseed(seed: int) -> None:
+    """Inside :func:`global_seed`: seeds the generators of torch on the CPU, numpy and Python again, where it is done often."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)

@@ -227,7 +227,7 @@ def test_what_goes_together(stages: tuple[Defense, ...], words: str) -> None:
 def test_every_purifier_gives_an_adaptive_attacker_a_gradient(name: str) -> None:
     if name in ("dncnn", "denoising_autoencoder"):
         pytest.skip("needs weights; has tests of its own")
-    built = defenses.build(DefenseSpec(name=name))
+    built = defenses.build(DefenseSpec(name=name, args={"length": 8} if "Cutout" in name else {}))
     model = DefendedModel(CountedModel(Sums(), num_classes=2), built).seen_by("adaptive")
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     point = x.clone().requires_grad_()

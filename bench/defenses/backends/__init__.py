@@ -1,0 +1,1 @@
+"""Defenses of libraries by their own names: the library's computation inside ours."""

@@ -103,6 +103,9 @@ def _defense(own: str, defense: DefenseSpec) -> str:
     if more is None:
         return own
     parts = [_spaced(part, defense.args) for part in more.split("-") if part]
+    library, _, theirs = defense.name.partition(".")
+    if theirs:
+        return f"{theirs} ({', '.join([_BACKENDS.get(library, library), *parts])})"
     name = _DEFENSES.get(defense.name, defense.name.replace("_", " ").capitalize())
     return f"{name} ({', '.join(parts)})" if parts else name
 

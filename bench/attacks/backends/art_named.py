@@ -14,6 +14,9 @@ from bench.attacks.backends.named import NamedAttack, by_name
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.libraries.art import LINES
 
+_ALONE = ("SimBA",)
+"""Attacks that take no other batch size."""
+
 
 class ArtNamed(NamedAttack):
     """One of ART's attacks."""
@@ -32,7 +35,7 @@ class ArtNamed(NamedAttack):
             "norm": NORMS[context.threat_model.norm],
             "targeted": False,
             # Also of what it asks about one image, which ART would cut into single questions.
-            "batch_size": max(len(samples), context.batch_size),
+            "batch_size": 1 if self.line.name in _ALONE else max(len(samples), context.batch_size),
             "verbose": False,
             "summary_writer": False,
         }

@@ -29,6 +29,7 @@ from bench.suites.spec import (
     Suite,
     ThreatModelSpec,
 )
+from bench.suites.transfer import TransferSpec
 from bench.training import TABLE as METHODS
 from bench.training.parameters import Augmentation, Evaluation, Optimizer, Schedule
 from bench.training.recipe import Recipe
@@ -43,6 +44,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "an item of threat_models": ThreatModelSpec,
     "an item of attacks": AttackSpec,
     "an item of defenses": DefenseSpec,
+    "transfer": TransferSpec,
     "an item of include and exclude": Combination,
     "run": RunOptions,
     "audit": AuditOptions,

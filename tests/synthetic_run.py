@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bench.store.gallery import write_clean
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import CellResult, Cost, Estimate, Flag, RunRecord, SampleRecord
-from bench.store.run_directory import RunDirectory
+from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
 
@@ -59,6 +59,10 @@ class Planned:
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     """beside the robust accuracy"""
     facts: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    """of a transfer cell, id of the model that its examples were made against"""
+    examples_of: int | None = None
+    """of a transfer cell, place of the cell that made its examples"""
 
     def cell(self, dataset: DatasetSpec) -> Cell:
         name = self.attack.partition("-")[0]
@@ -73,6 +77,7 @@ class Planned:
             self.seed,
             self.search,  # type: ignore[arg-type]
             "float32",
+            ModelSpec(id=self.source, source="zoo") if self.source else None,
         )
 
 
@@ -130,7 +135,8 @@ def build_run(
         rows = range(n) if plan.rows is None else plan.rows
         _write_rows(run, plan, cell_id, list(rows), shape)
         if plan.recorded:
-            run.write_cell(_result(plan, cell, cell_id, n))
+            made = None if plan.examples_of is None else ids[plan.examples_of]
+            run.write_cell(_result(plan, cell, cell_id, n, made))
     if clean:
         kept = range(min(n, 64))
         write_clean(run, [f"cifar10/test/{i:05d}" for i in kept], np.stack([image(i, shape) for i in kept]))
@@ -209,7 +215,7 @@ def _write_rows(run: RunDirectory, plan: Planned, cell: str, rows: list[int], sh
     run.write_shard(cell, 0, [record(cell, plan, position) for position in rows], report, examples, purified)
 
 
-def _result(plan: Planned, cell: Cell, cell_id: str, n: int) -> CellResult:
+def _result(plan: Planned, cell: Cell, cell_id: str, n: int, made: str | None) -> CellResult:
     done = plan.status == "done"
     broken = len(set(plan.broken) - set(plan.wrong))
     robust = (n - len(set(plan.wrong)) - broken) / n
@@ -232,5 +238,9 @@ def _result(plan: Planned, cell: Cell, cell_id: str, n: int) -> CellResult:
         cost=Cost(seconds=1.5, images_per_second=n / 1.5, forwards=20.0 * n, backwards=20.0 * n) if done else None,
         flags=plan.flags,
         reason=plan.reason,
-        provenance={} if plan.published is None else {"published": list(plan.published)},
+        source=cell.source,
+        provenance={
+            **({} if plan.published is None else {"published": list(plan.published)}),
+            **({} if made is None else {"facts": {"examples": hash_of(made)}}),
+        },
     )

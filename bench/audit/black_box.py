@@ -10,6 +10,8 @@ from bench.stats import BoolArray
 from bench.store.audit import Severity
 from bench.store.outcomes import CellOutcome, unbroken
 
+NAMED = 3
+"""Up to so many models are named in a finding; more are counted."""
 REAL = 3
 """Images that noise has to break where the attacks break none."""
 
@@ -38,8 +40,13 @@ def transfer(row: RowEvidence) -> Iterable[Found]:
     oblivious = row.done("oblivious")
     if oblivious:
         yield from _beats(row, _broken(oblivious), row.by_gradient, "examples made against the bare model")
+    crossed = row.done("transfer")
+    if crossed:
+        models = list(dict.fromkeys(cell.source for cell in crossed))
+        whom = " and ".join(models) if len(models) <= NAMED else f"{len(models)} other models"
+        yield from _beats(row, _broken(crossed), row.by_gradient, f"examples made against {whom}")
     names = [name for name in (row.probes.probes if row.probes is not None else ()) if name.startswith("transfer:")]
-    if not names and not oblivious:
+    if not names and not oblivious and not crossed:
         raise CannotCheck(row.lacking or "there is no other model in the suite, and no bare model behind a defense")
     reason = None
     for name in names:

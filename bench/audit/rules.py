@@ -138,10 +138,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "transfer-stronger",
         "transfer beats white-box",
-        "Examples made against the bare model, or against another model of the suite, break significantly more than "
-        "all white-box attacks together.",
+        "Examples made against the bare model, or against other models of the suite (its `transfer` cells together, or a "
+        "probe), break significantly more than all white-box attacks together.",
         _MASKED,
-        f"{CARLINI}; {TRAMER}",
+        f"{ATHALYE}; {CARLINI}; {TRAMER}",
         black_box.transfer,
         strength=True,
     ),

@@ -20,7 +20,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
 
     Beside them ``curves.csv`` where a minimum-norm attack spent its whole budget (``search: strongest``), ``queries.csv``
     where black-box attacks count their queries, ``agreement.csv`` where attacks have a ``group``, ``certified.csv`` where a
-    defense certifies, ``corruptions.csv`` where the suite asks for them; else older ones are removed.
+    defense certifies, ``corruptions.csv`` and ``transfer.csv`` where the suite asks for them; else older ones are removed.
 
     Args:
         run: the run.
@@ -32,7 +32,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     Raises:
         StoreError: where the records can't be read or the files can't be written.
     """
-    from bench.leaderboard import agreement, certified, corruption_frame, curves, queries
+    from bench.leaderboard import agreement, certified, corruption_frame, curves, queries, transfer
     from bench.leaderboard.frame import frame
     from bench.leaderboard.latex import latex
     from bench.leaderboard.markdown import markdown
@@ -55,6 +55,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
     frames["queries"] = queries.frame(outcome)
     frames["agreement"] = agreement.frame(outcome)
     frames["corruptions"] = corruption_frame.frame(outcome)
+    frames["transfer"] = transfer.frame(board.transfers)
     more = [path for name, lines in frames.items() for path in _write_lines(run.path / f"{name}.csv", lines)]
     return [*paths.values(), *more]
 

@@ -9,7 +9,15 @@ from bench.store.outcomes import CellOutcome, RowOutcome, unbroken
 from bench.suites.declared import declared
 from bench.suites.spec import DefenseSpec
 
-_PARTS = {"naive": "naive", "oblivious": "transfer", "gradient_free": "gradient-free", "submitted": "submitted"}
+OTHER_MODELS = "other models"
+"""The part of the adversary that shows examples of other models; ``transfer`` are those of the row's own bare model."""
+_PARTS = {
+    "naive": "naive",
+    "oblivious": "transfer",
+    "gradient_free": "gradient-free",
+    "submitted": "submitted",
+    "transfer": OTHER_MODELS,
+}
 
 
 def broken_by(row: RowOutcome) -> dict[str, Broken]:

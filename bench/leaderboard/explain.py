@@ -181,7 +181,7 @@ def cell_explained(row: RowOutcome, cell: CellOutcome) -> CellExplained:
         attack=cell.attack,
         args={} if result is None else _args(result.attack),
         backend=None if result is None else result.attack.backend,
-        adversary=cell.role if cell.role in ("oblivious", "naive") else "adaptive",
+        adversary=cell.role if cell.role in ("oblivious", "naive", "transfer") else "adaptive",
         gradient="" if result is None else _gradient(cell, result),
         search="" if result is None else result.search,
         precision="" if result is None else result.precision,
@@ -216,6 +216,8 @@ def _gradient(cell: CellOutcome, result: CellResult) -> str:
     """Where a cell's points come from, for people."""
     if cell.role == "oblivious":
         return "the examples that were made against the bare model"
+    if cell.role == "transfer":
+        return f"the examples that were made against {cell.source}"
     if cell.role == "submitted":
         return f"examples that {result.attack.args.get('author') or cell.attack} submitted"
     if cell.role == "certificate":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.leaderboard.adversaries import OTHER_MODELS
 from bench.leaderboard.notes import SEVEREST
 from bench.leaderboard.records import Leaderboard, Row, Score, Table
 from bench.store.records import Estimate
@@ -11,7 +12,7 @@ from bench.store.records import Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-_PARTS = ("naive", "transfer", "gradient-free", "submitted")
+_PARTS = ("naive", "transfer", "gradient-free", "submitted", OTHER_MODELS)
 Line = dict[str, Any]  # Any: numbers and texts of a CSV line
 
 

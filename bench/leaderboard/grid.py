@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bench.leaderboard.adversaries import OTHER_MODELS
 from bench.leaderboard.records import Leaderboard, Note, Restored, Row, Score, Table
 from bench.store.records import Estimate
 
-_STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}
+STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}
 
 
 def _same(text: str) -> str:
@@ -91,7 +92,7 @@ def breakers(table: Table, words: Words) -> Grid | None:
     rows = [row for row in table.rows if row.broken]
     if not rows:
         return None
-    fixed = ("naive", "transfer", "gradient-free", "submitted")
+    fixed = ("naive", "transfer", "gradient-free", "submitted", OTHER_MODELS)
     there = [part for part in fixed if any(part in row.broken for row in rows)]
     lines = []
     for row in rows:
@@ -221,7 +222,7 @@ def _score(score: Score | None, words: Words, detail: Detail) -> str:
     if score is None:
         return words.dash
     if score.status != "done":
-        return _STATUS[score.status]
+        return STATUS[score.status]
     text = (words.at_most if score.bound else "") + _estimate(score.robust, words, interval=detail.attacks)
     if len(score.seeds) > 1 and detail.seeds:
         low, high = min(score.seeds.values()), max(score.seeds.values())

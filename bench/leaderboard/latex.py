@@ -17,7 +17,16 @@ from bench.leaderboard.corruption_grid import (
     severity_grid,
 )
 from bench.leaderboard.grid import Grid, Words, grid, heading, said
-from bench.leaderboard.records import CorruptionTable, Leaderboard, Table
+from bench.leaderboard.records import CorruptionTable, Leaderboard, Table, TransferMatrix
+from bench.leaderboard.transfer_grid import (
+    ABOUT,
+    RATE,
+    SUCCESS,
+    rate_grid,
+    success_grid,
+    transfer_failures,
+    transfer_heading,
+)
 
 # tabulate escapes what LaTeX would read as markup; our own markup passes through it as private characters.
 _BOLD, _SUPER, _END, _AT_MOST, _MINUS, _AT_LEAST = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004", "\ue005"
@@ -92,7 +101,7 @@ WORDS = Words(bold=_bold, mark=_mark, dash="--", at_most=_AT_MOST, at_least=_AT_
 
 
 def latex(board: Leaderboard) -> str:
-    """One ``table`` environment per threat model, and those under common corruptions.
+    """One ``table`` environment per threat model, those of transferred examples, and those under common corruptions.
 
     The document needs ``\\usepackage[T1]{fontenc}`` and ``{booktabs}``.
     """
@@ -101,6 +110,7 @@ def latex(board: Leaderboard) -> str:
         "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and, for wide tables, \\usepackage{graphicx}\n"
     )
     tables = [_table(board, table) for table in board.tables]
+    tables += [table for matrix in board.transfers for table in _transfer(matrix)]
     if board.corruptions is not None:
         tables += _corruptions(board, board.corruptions)
     return head + "\n".join(tables)
@@ -127,6 +137,18 @@ def _float(drawn: Grid, caption: str) -> list[str]:
         r"\caption{" + escape(caption) + "}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         marked_up(tabular).strip() + "}",
+    ]
+
+
+def _transfer(matrix: TransferMatrix) -> list[str]:
+    """The examples of each model on every other, by one attack under one threat model: two tables."""
+    found = ((SUCCESS, success_grid(matrix, WORDS)), (RATE, rate_grid(matrix, WORDS)))
+    below = [_small(escape(line)) for line in transfer_failures(matrix)]
+    return [
+        "\n".join(
+            [*_float(drawn, f"Transfer · {transfer_heading(matrix)} · {ABOUT}. {title}"), *below, r"\end{table}", ""]
+        )
+        for title, drawn in found
     ]
 
 

@@ -19,7 +19,16 @@ from bench.leaderboard.corruption_grid import (
     severity_grid,
 )
 from bench.leaderboard.grid import BREAKERS, RESTORED, Grid, Words, breakers, grid, heading, percent, restorations, said
-from bench.leaderboard.records import CellNumbers, CorruptionTable, Leaderboard, Note, Table
+from bench.leaderboard.records import CellNumbers, CorruptionTable, Leaderboard, Note, Table, TransferMatrix
+from bench.leaderboard.transfer_grid import (
+    ABOUT,
+    RATE,
+    SUCCESS,
+    rate_grid,
+    success_grid,
+    transfer_failures,
+    transfer_heading,
+)
 from bench.store.records import Estimate
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -47,6 +56,12 @@ def markdown(board: Leaderboard) -> str:
         parts.append(f"**Note:** {escape(board.note)}")
     for table in board.tables:
         parts += _table(board, table)
+    if board.transfers:
+        parts += [
+            "## Transfer",
+            escape(f"{ABOUT[0].upper()}{ABOUT[1:]}."),
+            *(part for matrix in board.transfers for part in _transfer(matrix)),
+        ]
     if board.corruptions is not None:
         parts += _corruptions(board, board.corruptions)
     if board.agreement:
@@ -67,6 +82,15 @@ def _table(board: Leaderboard, table: Table) -> list[str]:
     if table.notes:
         parts.append("\n".join(f"- ⚑{note.number} {escape(_said(note))}" for note in table.notes))
     return [*parts, _code(escape(audit_line(board, table)))]
+
+
+def _transfer(matrix: TransferMatrix) -> list[str]:
+    """The examples of each model on every other, by one attack under one threat model."""
+    parts = [f"### {escape(transfer_heading(matrix))}"]
+    for title, found in ((SUCCESS, success_grid(matrix, WORDS)), (RATE, rate_grid(matrix, WORDS))):
+        parts += [title, _drawn(found)]
+    lines = transfer_failures(matrix)
+    return parts + (["\n".join(f"- {escape(line)}" for line in lines)] if lines else [])
 
 
 def _corruptions(board: Leaderboard, table: CorruptionTable) -> list[str]:
@@ -125,6 +149,7 @@ def _cell(cell: CellNumbers) -> tuple[str, ...]:
         "certificate": " (certificate)",
         "submitted": " (submitted)",
         "prerequisite": " (examples)",
+        "transfer": "",
     }
     passes = [_number(found.get(name), "{:,.1f}") for name in ("forwards", "backwards")]
     return (

@@ -67,6 +67,7 @@ def collect(rows: Sequence[RowOutcome], published: Mapping[str, Published | None
             *_audited(row),
             *_of_row(row, attacks, bare),
             *_submitted(row),
+            *_crossed(row),
             *_of_published(row, published[row.label]),
         )
         for remark in about:
@@ -169,6 +170,20 @@ def _submitted(row: RowOutcome) -> list[_Remark]:
         )
         remarks.append(_Remark(_one_line(f"{text}, {alone} of them by nothing else"), "info", "submitted"))
     return remarks
+
+
+def _crossed(row: RowOutcome) -> list[_Remark]:
+    """What nothing but the examples of other models broke: no column of the table shows it."""
+    cells = row.of("transfer")
+    others = tuple(cell for cell in row.attacked if cell not in cells)
+    if not cells or not others:
+        return []
+    alone = row.clean_correct & ~unbroken(cells) & unbroken(others)
+    if not alone.any():
+        return []
+    models = ", ".join(dict.fromkeys(cell.source for cell in cells if (alone & ~cell.robust).any()))
+    text = f"{int(alone.sum())} image(s) broken by the examples of other models alone ({models}); they count in the worst case"
+    return [_Remark(_one_line(text), "info", "transfer", "Papernot et al. 2016, arXiv:1605.07277")]
 
 
 def _contradiction(row: RowOutcome) -> _Remark | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from bench.leaderboard.explanation import CellExplained, Explanation, Images, RowExplained
 from bench.leaderboard.grid import percent
 from bench.store.records import Estimate
+from bench.suites.cells import TRANSFERRED
 
 _INDENT = "  "
 _WHOLE = "\0"
@@ -19,7 +20,8 @@ _ROLES = {
     "gradient_free": "gradient-free check",
     "certificate": "certificate",
     "submitted": "submitted",
-    "prerequisite": "examples for the oblivious adversary, which count here too",
+    "prerequisite": "examples for other cells, which count here too",
+    "transfer": "transfer",
 }
 
 
@@ -138,10 +140,11 @@ def _cost(cell: CellExplained) -> Iterator[str]:
     if cell.attacked is None:
         yield f"It took {cell.seconds:,.1f} s."
         return
-    verb = "judged the examples of" if cell.role == "oblivious" else "attacked"
+    transferred = cell.role in TRANSFERRED
+    verb = "judged the examples of" if transferred else "attacked"
     parts = [f"It {verb} {cell.attacked:,} image{'s' * (cell.attacked != 1)}"]
     parts[0] += f" and took over {cell.reused:,} that a smaller eps had broken" if cell.reused else ""
-    if cell.forwards is not None and cell.backwards is not None and cell.role != "oblivious":
+    if cell.forwards is not None and cell.backwards is not None and not transferred:
         parts.append(f"with {cell.forwards:,.1f} forward and {cell.backwards:,.1f} backward passes an image")
     yield f"{', '.join([*parts, f'in {cell.seconds:,.1f} s'])}."
 

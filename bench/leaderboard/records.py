@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.store.audit import RuleResult
 from bench.store.corruption_outcomes import CorruptedStatus
+from bench.store.crossings import SquareStatus
 from bench.store.outcomes import OutcomeStatus
 from bench.store.records import Cost, Estimate
 
@@ -257,6 +258,42 @@ class CorruptionTable(Record):
     """complete rows by accuracy, then the others"""
 
 
+class TransferSquare(Record):
+    """The examples of one model on one row; estimates are ``None`` where there is no number."""
+
+    source: str
+    """id of the model that the examples were made against"""
+    model: str
+    defense: str
+    own: bool
+    """whether the row is that model without a defense: what its own white-box attack does to it"""
+    status: SquareStatus
+    reason: str = ""
+    """why there is no number, in one line"""
+    robust: Estimate | None = None
+    """robust accuracy: of all images, those that are right and stay right"""
+    success: Estimate | None = None
+    """of the images that the row has right when clean, those that the examples break"""
+    rate: Estimate | None = None
+    """transfer rate: of the images that both models have right and whose example fools the source, those whose example fools
+    the row; ``None`` of a model on itself"""
+
+
+class TransferMatrix(Record):
+    """The examples of each model on every other, under one threat model and attack."""
+
+    threat_model: str
+    norm: str
+    eps: str
+    attack: str
+    sources: tuple[str, ...]
+    """ids of the models that examples were made against: the lines"""
+    targets: tuple[str, ...]
+    """labels of the rows that they were tried on: the columns"""
+    squares: dict[str, dict[str, TransferSquare]]
+    """by source and target; those that the suite asks for"""
+
+
 class Agreed(Record):
     """An attack of a group beside the first of its group, in one row."""
 
@@ -304,6 +341,7 @@ class Leaderboard(Record):
     tables: tuple[Table, ...]
     corruptions: CorruptionTable | None = None
     """``None`` where the suite has none"""
+    transfers: tuple[TransferMatrix, ...] = ()
     agreement: tuple[Agreed, ...] = ()
     """attacks of one group beside each other"""
     cells: tuple[CellNumbers, ...]

@@ -11,6 +11,7 @@ from bench.leaderboard.corruptions import corruption_table
 from bench.leaderboard.rank import ranked
 from bench.leaderboard.records import Audited, CellNumbers, Leaderboard, PublishedNumbers, Row, Score, Table
 from bench.leaderboard.restored import restored
+from bench.leaderboard.transfer import transfers
 from bench.metrics import estimates
 from bench.store import published
 from bench.store.outcomes import (
@@ -55,6 +56,7 @@ def make(run: RunDirectory, outcome: RunOutcome | None = None) -> Leaderboard:
         audit=_audited(outcome),
         tables=tuple(_table(outcome, threat_model) for threat_model in outcome.threat_models),
         corruptions=corruption_table(outcome),
+        transfers=transfers(outcome),
         agreement=agreement(outcome),
         cells=tuple(_numbers(row, cell) for row in outcome.rows for cell in row.cells),
     )
@@ -223,7 +225,7 @@ def _numbers(row: RowOutcome, cell: CellOutcome) -> CellNumbers:
         model=row.model,
         defense=row.defense,
         attack=cell.attack,
-        adversary=cell.role if cell.role in ("oblivious", "naive") else "adaptive",
+        adversary=cell.role if cell.role in ("oblivious", "naive", "transfer") else "adaptive",
         seed=cell.seed,
         status=cell.status,
         metrics={} if result is None else result.metrics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from bench.leaderboard.agreement import AGREEMENT, agreement_grid, by_threat_model
 from bench.leaderboard.audited import audit_line
@@ -16,7 +17,8 @@ from bench.leaderboard.corruption_grid import (
     severity_grid,
 )
 from bench.leaderboard.grid import BREAKERS, RESTORED, Detail, Grid, Words, breakers, grid, heading, restorations, said
-from bench.leaderboard.records import CorruptionTable, Leaderboard, Table
+from bench.leaderboard.records import CorruptionTable, Leaderboard, Table, TransferMatrix
+from bench.leaderboard.transfer_grid import ABOUT, BOTH, short_grid, transfer_failures, transfer_heading
 
 _LESS_AND_LESS = (
     Detail(),
@@ -46,6 +48,8 @@ def plain(board: Leaderboard, width: int = 120) -> str:
         parts.append(_wrapped(AGREEMENT, max(width, 40)))
         for threat_model, lines in by_threat_model(board.agreement):
             parts.append(f"{threat_model}\n{_split(agreement_grid(lines, Words()), max(width, 40), names=4)}")
+    if board.transfers:
+        parts.append(_transfers(board.transfers, max(width, 40)))
     if board.corruptions is not None:
         parts.append(_corruptions(board, board.corruptions, max(width, 40)))
     return "\n\n".join(parts) + "\n"
@@ -66,6 +70,14 @@ def _table(board: Leaderboard, table: Table, width: int) -> str:
         source = f" ({note.source})" if note.source else ""
         parts.append(_wrapped(f"⚑{note.number} {said(note)} [{note.rule}]{source}", width, indent="   "))
     parts.append(_wrapped(audit_line(board, table), width, indent="   "))
+    return "\n".join(parts)
+
+
+def _transfers(matrices: Sequence[TransferMatrix], width: int) -> str:
+    parts = [_wrapped(f"Transfer · {ABOUT} · {BOTH}", width)]
+    for matrix in matrices:
+        parts += ["", _wrapped(transfer_heading(matrix), width), _split(short_grid(matrix, Words()), width, names=1)]
+        parts += [_wrapped(line, width, indent="   ") for line in transfer_failures(matrix)]
     return "\n".join(parts)
 
 

@@ -29,7 +29,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         stopped at its first success, ``clean_cost_vs_robust_gain`` where a defended row has its bare model beside it,
         ``restoration_vs_eps`` where an oblivious attack has several radii, ``certified-<norm>`` where a defense certifies,
         ``corruptions-cells`` and ``corruptions-severity`` where the suite has corruptions, and ``gallery-<threat model>``
-        where examples were kept.
+        where examples were kept; ``transfer-<threat model>-<attack>`` where the suite asks for transfer.
 
     Raises:
         StoreError: where the records can't be read or the files can't be written.
@@ -47,6 +47,7 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         restoration_vs_eps,
         robust_accuracy,
         saving,
+        transfer,
     )
     from bench.store.outcomes import read_outcomes
 
@@ -67,6 +68,9 @@ def write(run: RunDirectory, outcome: RunOutcome | None = None) -> list[Path]:
         corrupted = corruptions.accuracies(outcome)
         figures["corruptions-cells"] = corruptions.draw_cells(corrupted)
         figures["corruptions-severity"] = corruptions.draw_severities(corrupted)
+        crossed = transfer.crossed(outcome)
+        for name in dict.fromkeys(crossed["name"]):
+            figures[f"transfer-{name}"] = transfer.draw(crossed[crossed["name"] == name])
         for threat_model, examples in picked.pick(run, outcome).items():
             figures[f"gallery-{threat_model.slug}"] = gallery.draw(examples)
         return saving.save_all(run.path / "plots", {name: figure for name, figure in figures.items() if figure})

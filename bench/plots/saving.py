@@ -35,6 +35,7 @@ _OURS = (
     "certified-*",
     "corruptions-*",
     "gallery-*",
+    "transfer-*",
 )
 _SETTINGS: Any = {  # Any: matplotlib types each key by itself
     "font.family": "sans-serif",

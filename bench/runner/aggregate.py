@@ -117,6 +117,7 @@ def _record(
         search=cell.search,
         precision=precision or cell.precision,
         samples=len(plan.dataset),
+        source=cell.source,
         provenance=provenance,
         **more,
     )

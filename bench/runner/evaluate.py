@@ -45,8 +45,8 @@ class Shard:
         index: number of the shard in the cell.
         members: places of its samples in the dataset's selection.
         keep: which adversarial examples are kept: none, successes or all.
-        examples: of an oblivious cell, those of its prerequisite; of a cell that builds on a smaller eps, the
-            successes there.
+        examples: of an oblivious or a transfer cell, those of its prerequisite; of a cell that builds on a smaller eps,
+            the successes there.
     """
 
     cell: Cell
@@ -103,14 +103,14 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 minimum_norm=attack.minimum_norm,
                 batch_size=worker.batch_size,
                 sample_ids=tuple(ids[row] for row in rows.tolist()),
-                # What an oblivious cell judges was kept inside eps: it has no minimal distances.
-                clean_correct=None if cell.role == "oblivious" else correct[rows],
+                # Examples of another cell were kept inside eps: they have no minimal distances.
+                clean_correct=None if cell.transferred else correct[rows],
                 scoring=None if scoring is None else scoring.take(rows),
             )
 
         carried, tried = Carried.nothing(len(ids)), Tried.nothing(x)
         with worker.guarded(cell):
-            if cell.role == "oblivious":
+            if cell.transferred:
                 found = _transferred(shard, ids, x)
             else:
                 carried = judged_again(judged, shard.examples, x, y, ids, correct, threat_model)
@@ -274,7 +274,7 @@ def _no_gradient(cell: Cell, found: AttackResult) -> tuple[Flag, ...]:
 
 
 def _transferred(shard: Shard, ids: tuple[str, ...], x: Tensor) -> AttackResult:
-    """The examples that were made against the bare model, every one of them."""
+    """The examples that were made against a bare model, every one of them."""
     if shard.examples is None:
         raise AttackError("the examples of the bare model are missing")
     places = {sample: place for place, sample in enumerate(shard.examples.sample_ids)}

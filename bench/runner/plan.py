@@ -138,7 +138,7 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
         return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
     state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
     forwards, backwards = (1.0, 0.0)
-    if planned.cell.role != "oblivious":
+    if not planned.cell.transferred:
         try:
             forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
         except NotImplementedError:  # a third party's attack may not tell

@@ -22,7 +22,7 @@ from bench.suites.cells import Cell, Defended
 from bench.suites.check import check
 from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 from bench.suites.declared import declared
-from bench.suites.expand import expand, is_read
+from bench.suites.expand import expand, is_read, prerequisite_of
 from bench.suites.families import next_smaller, running_order
 from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
@@ -49,6 +49,7 @@ class PlannedCell:
         keep: which adversarial examples are kept.
         facts: what the id is made of beside the cell.
         smaller: the cell with a smaller eps whose successes aren't attacked again; part of the id.
+        examples: of a ``transfer`` cell, the other model's cell whose examples it judges; part of the id.
         defended: the part of ``facts`` that the defense gives.
     """
 
@@ -61,11 +62,13 @@ class PlannedCell:
     facts: dict[str, Any]  # Any: JSON values
     smaller: PlannedCell | None = None
     defended: dict[str, Any] = field(default_factory=dict)  # Any: JSON values
+    examples: PlannedCell | None = None
 
     @property
     def made_of(self) -> dict[str, Any]:  # Any: JSON values
-        """All that the id is made of beside the cell: the facts, and the hash of the cell that it builds on."""
+        """All that the id is made of beside the cell: the facts, and the hashes of the cells that it builds on."""
         more = {} if self.smaller is None else {"smaller_eps": hash_of(self.smaller.id)}
+        more |= {} if self.examples is None else {"examples": hash_of(self.examples.id)}
         return {**self.facts, **more}
 
     def built_on(self, smaller: PlannedCell | None) -> PlannedCell:
@@ -146,9 +149,14 @@ def preflight(
     calibration = _calibration(suite, every, dataset, places)
     digest = "" if calibration is None else calibration_digest(calibration)
     defended = _all_defended(every, dataset, places)
-    planned = _chained(
-        [_planned(cell, cells, dataset, found[cell.model.id], defended[_row(cell)], suite, digest) for cell in cells],
-        suite,
+    planned = _crossed(
+        _chained(
+            [
+                _planned(cell, cells, dataset, found[cell.model.id], defended[_row(cell)], suite, digest)
+                for cell in cells
+            ],
+            suite,
+        )
     )
 
     def met(cell: CorruptionCell) -> Met:
@@ -289,7 +297,7 @@ def _planned(
 ) -> PlannedCell:
     own = defended.facts
     identity = facts(cell, dataset.digest, found.located, suite.run.shard_size, calibration, defended=own)
-    keep = "all" if is_read(cell, cells) else "none" if cell.role == "oblivious" else suite.run.save_adversarial
+    keep = "all" if is_read(cell, cells) else "none" if cell.transferred else suite.run.save_adversarial
     unavailable, broken = found.unavailable or defended.unavailable, found.broken or defended.broken
     return PlannedCell(cell, cell.id(identity), found.located, unavailable, broken, keep, identity, defended=own)
 
@@ -314,6 +322,23 @@ def _chained(planned: list[PlannedCell], suite: Suite) -> tuple[PlannedCell, ...
         if below is not None:
             planned[place] = planned[place].built_on(planned[below])
     return tuple(planned)
+
+
+def _crossed(planned: Sequence[PlannedCell]) -> tuple[PlannedCell, ...]:
+    """Ties cells that judge another model's examples to the cell that makes them: without it they can't be had either."""
+    cells = [one.cell for one in planned]
+    made = {id(one.cell): one for one in planned}
+    found = []
+    for one in planned:
+        if one.cell.role == "transfer":
+            made_by = made[id(prerequisite_of(one.cell, cells))]
+            what = f"the examples of {made_by.cell.model.id}: "
+            unavailable = one.unavailable or (what + made_by.unavailable if made_by.unavailable else "")
+            broken = one.broken or (what + made_by.broken if made_by.broken else "")
+            one = replace(one, examples=made_by, unavailable=unavailable, broken=broken)
+            one = replace(one, id=one.cell.id(one.made_of))
+        found.append(one)
+    return tuple(found)
 
 
 def build_all(plan: Plan, loaded: LoadedSuite, places: Places, device: torch.device) -> None:

@@ -211,7 +211,7 @@ class _Run:
         return self._finish(planned, fresh=True)
 
     def _shard(self, planned: PlannedCell, shard: Shard) -> None:
-        if planned.cell.role == "oblivious":
+        if planned.cell.transferred:
             shard = replace(shard, examples=self._read(planned))
         elif planned.smaller is not None:
             shard = replace(shard, examples=self.smaller_eps.successes(planned.smaller))
@@ -236,7 +236,7 @@ class _Run:
             raise
 
     def _read(self, planned: PlannedCell) -> Examples:
-        """The bare model's examples that an oblivious cell judges."""
+        """The bare model's examples that an oblivious or a transfer cell judges."""
         wanted = prerequisite_of(planned.cell, self.cells)
         source = next(other for other in self.plan.cells if other.cell is wanted)
         if self.examples is None or self.examples[0] != source.id:

@@ -44,7 +44,7 @@ def submitted_cell(plan: Plan, row: PlannedCell, attack: AttackSpec, seed: int) 
     """
     cell = replace(
         row.cell, role="submitted", attack=attack, adversary="adaptive", seed=seed, search="first_success",
-        precision="float32",
+        precision="float32", source=None,
     )  # fmt: skip
     facts = _facts(plan, row)
     return PlannedCell(cell, submitted_id(cell, facts), row.located, row.unavailable, row.broken, "successes", facts)

@@ -8,7 +8,7 @@ worst case here is an upper bound, and :attr:`RowOutcome.complete` says whether 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,7 +37,7 @@ class CellOutcome:
     Attributes:
         id: id of the cell.
         role: why the cell is there.
-        attack: the attack's name in tables.
+        attack: the attack's name in tables; of a transfer cell, with the model that the examples were made against.
         seed: the attack's seed.
         result: its record; ``None`` where it isn't finished.
         status: whether its number can be shown.
@@ -52,6 +52,7 @@ class CellOutcome:
         minimal_distance: as in the records, shape (N,); NaN where there is no row.
         passes: forward and backward passes together, shape (N,); NaN where there is no row.
         findings: what the audit found of this cell.
+        source: of a transfer cell, id of the model that the examples were made against; empty for others.
         queries: that a score- or decision-based attack broke each sample with, shape (N,); 0 where it didn't, NaN where nobody
             counted.
     """
@@ -73,6 +74,7 @@ class CellOutcome:
     minimal_distance: FloatArray
     passes: FloatArray
     findings: tuple[Finding, ...] = ()
+    source: str = ""
     queries: FloatArray | None = None
 
     @property
@@ -168,6 +170,7 @@ class RunOutcome:
         sample_digests: digest of each; empty where no cell has a row of it.
         positions: of each in the dataset, sorted; of every sample that has a row where ``run.json`` has none.
         corrupted: the rows under common corruptions, which no other row knows of.
+        makers: bare rows that the suite doesn't show: they only made the examples for others.
     """
 
     record: RunRecord
@@ -180,6 +183,7 @@ class RunOutcome:
     sample_digests: tuple[str, ...] = ()
     positions: tuple[int, ...] = ()
     corrupted: tuple[CorruptedRow, ...] = ()
+    makers: tuple[RowOutcome, ...] = ()
 
     @property
     def threat_models(self) -> tuple[ThreatModelSpec, ...]:
@@ -247,14 +251,16 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
             unplaced.append(cell)
         else:
             rows.setdefault(place.key, []).append(_outcome(cell, result, place, joined, found.of_cell(cell)))
+    made = [
+        _row(key, tuple(_told_apart(cells)), found.of_row(key, cells), placed=not unplaced)
+        for key, cells in rows.items()
+        if cells
+    ]
+    shown = [any(cell.role != "prerequisite" for cell in row.cells) for row in made]
     return RunOutcome(
         record,
         len(joined.positions),
-        tuple(
-            _row(key, tuple(_told_apart(cells)), found.of_row(key, cells), placed=not unplaced)
-            for key, cells in rows.items()
-            if any(cell.role != "prerequisite" for cell in cells)
-        ),
+        tuple(row for row, there in zip(made, shown, strict=True) if there),
         tuple(unplaced),
         found.record,
         found.outdated(run, record.cells),
@@ -262,6 +268,7 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         joined.sample_digests,
         positions,
         read_corruptions(run, record, positions),
+        tuple(row for row, there in zip(made, shown, strict=True) if not there),
     )
 
 
@@ -329,6 +336,7 @@ class _Place:
     role: Role
     attack: str
     seed: int
+    source: str = ""
 
 
 def _name(defense: DefenseSpec | AttackSpec) -> str:
@@ -356,15 +364,23 @@ def _place(result: CellResult) -> _Place:
     role: Role = result.role
     if role == "suite" and result.adversary == "oblivious" and not key.bare:
         role = "oblivious"
+    if result.source is not None:
+        return _Place(key, role, transferred(result.attack_id, result.source.id), result.seed, result.source.id)
     return _Place(key, role, result.attack_id, result.seed)
+
+
+def transferred(attack: str, source: str) -> str:
+    """What an attack is called whose examples were made against another model."""
+    return f"{attack} from {source}"
 
 
 def _guess(cell: str, record: RunRecord) -> _Place | None:
     """Where an unfinished cell belongs, by the readable prefix of its id; ``None`` where that doesn't tell."""
     slug = cell.rsplit("-", 1)[0]
     prefixes = _prefixes(record)
-    submitted = slug.startswith("submitted-") and not any(slug.startswith(prefix + "-") for prefix, _ in prefixes)
-    slug = slug.removeprefix("submitted-") if submitted else slug
+    alone = not any(slug.startswith(prefix + "-") for prefix, _ in prefixes)
+    submitted, crossed = (alone and slug.startswith(f"{role}-") for role in ("submitted", "transfer"))
+    slug = slug.partition("-")[2] if submitted or crossed else slug
     found = [(prefix, key) for prefix, key in prefixes if slug.startswith(prefix + "-")]
     if not found:
         return None
@@ -375,12 +391,25 @@ def _guess(cell: str, record: RunRecord) -> _Place | None:
     names = {_slug(_name(attack)): _name(attack) for attack in record.suite.attacks}
     if submitted:
         return _Place(key, "submitted", rest[1], int(rest[3]))
+    if crossed:
+        return _crossing(
+            key, rest[1], names, {_slug(model.id): model.id for model in record.suite.models}, int(rest[3])
+        )
     role: Role = "suite"
     if rest[2] in ("oblivious", "naive") and not key.bare:
         role = "oblivious" if rest[2] == "oblivious" else "naive"
     elif rest[1] not in names:
         role = "prerequisite" if key.bare else "gradient_free"
     return _Place(key, role, names.get(rest[1], rest[1]), int(rest[3]))
+
+
+def _crossing(key: _Key, slug: str, attacks: Mapping[str, str], models: Mapping[str, str], seed: int) -> _Place | None:
+    """The place of an unfinished transfer cell: ``<attack>-from-<model>``."""
+    for attack, name in attacks.items():
+        source = models.get(slug.removeprefix(f"{attack}-from-"))
+        if slug.startswith(f"{attack}-from-") and source is not None:
+            return _Place(key, "transfer", transferred(name, source), seed, source)
+    return None
 
 
 def _prefixes(record: RunRecord) -> list[tuple[str, _Key]]:
@@ -428,7 +457,7 @@ def _outcome(
         cell, place.role, place.attack, place.seed, result, status, reason,
         samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness,
         samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes, findings,
-        samples.queries,
+        place.source, samples.queries,
     )  # fmt: skip
 
 

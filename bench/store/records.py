@@ -177,14 +177,16 @@ class CellResult(BaseModel):
     schema_version: int = SCHEMA_VERSION
     cell: str
     """id"""
-    role: Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted"]
+    role: Literal[
+        "suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted", "transfer"
+    ]
     status: Status
     dataset: DatasetSpec
     model: ModelSpec
     defense: DefenseSpec
     threat_model: ThreatModelSpec
     attack: AttackSpec
-    adversary: Literal["oblivious", "naive", "adaptive"]
+    adversary: Literal["oblivious", "naive", "adaptive", "transfer"]
     seed: int
     search: str
     precision: str
@@ -198,6 +200,8 @@ class CellResult(BaseModel):
     reason: str = ""
     """why the cell is an error or unavailable, in one line"""
     traceback: str = ""
+    source: ModelSpec | None = None
+    """of a ``transfer`` cell, the bare model that the examples were made against"""
     provenance: dict[str, Any] = {}  # Any: JSON values
     """digests and versions, the device, the times; ``facts`` and ``precision`` are what the id was made of beside the fields
     here, ``parts`` the sha256 of the files that a finished cell's number rests on"""

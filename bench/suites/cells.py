@@ -20,8 +20,13 @@ from bench.suites.spec import (
     ThreatModelSpec,
 )
 
-Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted"]
-"""Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides."""
+Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted", "transfer"]
+"""Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides; the
+examples of another model."""
+Attacker = Adversary | Literal["transfer"]
+"""What a cell's attacker knows: an adversary of the suite's, or another model alone."""
+TRANSFERRED: frozenset[Role] = frozenset({"oblivious", "transfer"})
+"""Roles of cells that attack nothing: they judge the examples of another cell."""
 
 
 class Defended(Protocol):
@@ -59,8 +64,10 @@ class Cell:
 
     Attributes:
         role: why the cell is there. A ``prerequisite`` attacks the bare model with the ``strongest`` search and keeps
-            every example; an ``oblivious`` cell judges the examples of its ``prerequisite`` on the defended model.
+            every example; an ``oblivious`` cell judges the examples of its ``prerequisite`` on the defended model, a
+            ``transfer`` cell those of another model's.
         attack: with its defaults filled in.
+        source: of a ``transfer`` cell, the bare model that the examples were made against.
     """
 
     role: Role
@@ -69,10 +76,16 @@ class Cell:
     defense: DefenseSpec
     threat_model: ThreatModelSpec
     attack: AttackSpec
-    adversary: Adversary
+    adversary: Attacker
     seed: int
     search: Search
     precision: str
+    source: ModelSpec | None = None
+
+    @property
+    def transferred(self) -> bool:
+        """Whether it attacks nothing, and judges the examples of another cell."""
+        return self.role in TRANSFERRED
 
     @property
     def defense_id(self) -> str:
@@ -95,25 +108,27 @@ class Cell:
         defense = "" if self.defense.name == "none" else f" + {self.defense_id}"
         seed = f" seed {self.seed}" if self.seed else ""
         roles = {
-            "prerequisite": " (examples for the oblivious adversary)",
+            "prerequisite": " (examples for other cells)",
             "gradient_free": " (gradient-free check)",
             "certificate": " (certificate, no attack)",
             "submitted": " (submitted)",
         }
         adversary = "" if self.adversary == "adaptive" else f" {self.adversary}"
+        adversary += "" if self.source is None else f" from {self.source.id}"
         attack = f"{self.attack_id}{adversary}{seed}{roles.get(self.role, '')}"
         return f"{self.model.id}{defense} | {self.threat_model.label} | {attack}"
 
     @property
     def slug(self) -> str:
-        """The readable prefix of the id; that of what a person submitted says so first."""
+        """The readable prefix of the id; that of what a person submitted, or of another model's examples, says so first."""
         parts = [
-            *(["submitted"] if self.role == "submitted" else []),
+            *([self.role] if self.role in ("submitted", "transfer") else []),
             self.model.id,
             *([] if self.defense.name == "none" else [self.defense_id]),
             self.threat_model.slug,
             self.attack_id,
-            *([] if self.defense.name == "none" else [self.adversary]),
+            *([] if self.source is None else ["from", self.source.id]),
+            *([] if self.defense.name == "none" or self.source else [self.adversary]),
             f"s{self.seed}",
         ]
         return re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(parts)).lower()[:100]
@@ -131,7 +146,7 @@ class Cell:
             "attack": {"name": self.attack.name, "backend": self.attack.backend, "args": self.attack.args},
             "defense": defense_content(self.defense),
             "adversary": self.adversary,
-            "transferred": self.role == "oblivious",
+            "transferred": self.transferred,
             "seed": self.seed,
             "search": self.search,
             "precision": self.precision,

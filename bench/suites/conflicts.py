@@ -16,6 +16,7 @@ from bench.suites.messages import nearest, shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
 from bench.suites.spec import AttackSpec, Combination, Spec, Suite, format_eps
+from bench.suites.transfer_conflicts import transfer_problems
 
 _NEVER = "a combination that can't work"
 
@@ -41,6 +42,7 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
         + _joint(resolved, left, sources)
         + _idle(suite, resolved, left, sources)
         + _classes(resolved, sources)
+        + transfer_problems(resolved, left, sources)
     )
 
 
@@ -50,7 +52,7 @@ def _half(suite: Suite, sources: Sources) -> list[Problem]:
     for section, other in (("attacks", "threat_models"), ("threat_models", "attacks")):
         if getattr(suite, section):
             problems.append(sources.problem((section,), f"{section} without {other}", "both, or neither"))
-    for section in ("include", "exclude"):
+    for section in ("include", "exclude", "transfer"):
         if getattr(suite, section):
             message = f"{section} chooses among attacks, and this suite has none"
             problems.append(sources.problem((section,), message, f"attacks, or no {section}"))

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from pydantic import ValidationError
 
 from bench import registry
 from bench.errors import Problem, SuiteError
 from bench.registry import Registry
-from bench.suites.cells import Cell, Role, digest
+from bench.suites.cells import Attacker, Cell, Role
 from bench.suites.combine import Combined, kept
 from bench.suites.declared import certifies
 from bench.suites.messages import problems_of
 from bench.suites.naming import entry_of, resolve, with_defaults
 from bench.suites.sources import Loc, Sources
-from bench.suites.spec import Adversary, AttackSpec, DefenseSpec, Search, Suite
-
-NONE = DefenseSpec(id="none", name="none")
-"""The bare model."""
+from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Search, Suite
+from bench.suites.transfer_cells import NONE as NONE
+from bench.suites.transfer_cells import Crossing, content, crossings, reusable
 
 
 def expand(suite: Suite) -> tuple[Cell, ...]:
@@ -35,13 +35,18 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
     (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
 
+    Where the suite asks for ``transfer``, the cells that try the examples of one model on the rows of the others come last,
+    and a model has the prerequisites of those too.
+
     Raises:
         SuiteError: where a name or a parameter doesn't fit; :func:`bench.suites.check.check` finds all problems.
     """
     _refuse_unknown(suite)
     suite = resolve(suite)
     rows: defaultdict[tuple[int, int, int], list[Combined]] = defaultdict(list)
-    for one in kept(suite):
+    combined = kept(suite)
+    crossed = crossings(suite, combined)
+    for one in combined:
         rows[id(one.model), id(one.threat_model), id(one.defense)].append(one)
     cells: list[Cell] = []
     for model in suite.models:
@@ -56,27 +61,31 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
                     made.append(cell)
                     if _makes_examples(cell):
                         there.add(_examples(cell))
+            own = [
+                one.source for one in crossed if (one.source.model, one.source.threat_model) == (model, threat_model)
+            ]
+            made += [cell for cell in _bare(suite, own) if _examples(cell) not in there]
             cells += made
-    return tuple(cells)
+    return (*cells, *_transferred(suite, crossed))
 
 
 def prerequisite_of(cell: Cell, cells: Iterable[Cell]) -> Cell:
-    """The cell whose examples an oblivious cell judges.
+    """The cell whose examples an oblivious or a transfer cell judges.
 
     Raises:
-        ValueError: if the cell isn't oblivious, or its prerequisite isn't among ``cells``.
+        ValueError: if the cell attacks by itself, or its prerequisite isn't among ``cells``.
     """
-    if cell.role != "oblivious":
-        raise ValueError(f"only oblivious cells read another cell's examples, not {cell.label}")
+    if not cell.transferred:
+        raise ValueError(f"only oblivious and transfer cells read another cell's examples, not {cell.label}")
     for other in cells:
-        if _makes_examples(other) and _examples(other) == _examples(cell):
+        if _makes_examples(other) and _same_examples(other, cell):
             return other
     raise ValueError(f"the prerequisite of {cell.label} is missing")
 
 
 def is_read(cell: Cell, cells: Iterable[Cell]) -> bool:
-    """Whether an oblivious cell judges this cell's examples: then every one is saved, those that failed included."""
-    return _makes_examples(cell) and any(one.role == "oblivious" and _examples(one) == _examples(cell) for one in cells)
+    """Whether another cell judges this cell's examples: then every one is saved, those that failed included."""
+    return _makes_examples(cell) and any(one.transferred and _same_examples(one, cell) for one in cells)
 
 
 def _makes_examples(cell: Cell) -> bool:
@@ -84,15 +93,24 @@ def _makes_examples(cell: Cell) -> bool:
     return cell.defense.name == "none" and cell.search == "strongest"
 
 
-def _examples(cell: Cell) -> tuple[str, str, int, str, Fraction, str]:
+_Key: TypeAlias = "tuple[str, int, str, Fraction, str, str]"
+
+
+def _examples(cell: Cell) -> _Key:
     """What the examples that a cell makes or judges depend on, within one suite."""
-    ball = cell.threat_model
-    return cell.model.id, _content(cell.attack), cell.seed, ball.norm, ball.eps, cell.precision
+    return *_setting(cell), content(cell.attack)
 
 
-def _content(attack: AttackSpec) -> str:
-    """An attack without its name in tables and its search: the examples are made with the whole budget in any case."""
-    return digest(attack.model_dump(mode="json", exclude={"id", "search"}))
+def _setting(cell: Cell) -> tuple[str, int, str, Fraction, str]:
+    ball, made_on = cell.threat_model, cell.source or cell.model
+    return made_on.id, cell.seed, ball.norm, ball.eps, cell.precision
+
+
+def _same_examples(one: Cell, other: Cell) -> bool:
+    """Whether two cells make or judge the same examples; the content of an attack is the slow part."""
+    if _setting(one) != _setting(other):
+        return False
+    return one.attack is other.attack or content(one.attack) == content(other.attack)
 
 
 def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
@@ -106,13 +124,10 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
     for one in row:
         for seed in suite.run.seeds if one.adversary == "naive" else ():
             yield _cell(suite, one, seed, "naive", search=one.attack.search or suite.run.search)
-    oblivious = [one for one in row if one.adversary == "oblivious" and _reusable(one.attack)]
-    first = {_content(one.attack): one for one in reversed(oblivious)}
-    reused = [one for one in oblivious if first[_content(one.attack)] is one]
-    for one in reused:
-        for seed in suite.run.seeds:
-            bare = one._replace(defense=NONE, adversary="adaptive")
-            yield _cell(suite, bare, seed, "prerequisite", search="strongest")
+    oblivious = [one for one in row if one.adversary == "oblivious" and reusable(one.attack)]
+    first = {content(one.attack): one for one in reversed(oblivious)}
+    reused = [one for one in oblivious if first[content(one.attack)] is one]
+    yield from _bare(suite, [one._replace(defense=NONE, adversary="adaptive") for one in reused])
     for one in reused:
         for seed in suite.run.seeds:
             yield _cell(suite, one, seed, "oblivious", search="strongest")
@@ -126,8 +141,27 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
             yield _cell(suite, adaptive[0]._replace(attack=free), seed, "gradient_free", search="first_success")
 
 
-def _cell(suite: Suite, combined: Combined, seed: int, role: Role, *, search: Search) -> Cell:
-    adversary: Adversary = combined.adversary
+def _bare(suite: Suite, wanted: Sequence[Combined]) -> list[Cell]:
+    """The prerequisites of some bare models and attacks, each once."""
+    found: dict[_Key, Cell] = {}
+    for one in wanted:
+        for seed in suite.run.seeds:
+            cell = _cell(suite, one, seed, "prerequisite", search="strongest")
+            found.setdefault(_examples(cell), cell)
+    return list(found.values())
+
+
+def _transferred(suite: Suite, crossed: Sequence[Crossing]) -> Iterator[Cell]:
+    """The cells that judge the examples of other models."""
+    for source, target in crossed:
+        for seed in suite.run.seeds:
+            yield _cell(suite, target, seed, "transfer", search="strongest", source=source.model)
+
+
+def _cell(
+    suite: Suite, combined: Combined, seed: int, role: Role, *, search: Search, source: ModelSpec | None = None
+) -> Cell:
+    adversary: Attacker = "transfer" if source is not None else combined.adversary
     return Cell(
         role,
         suite.dataset,
@@ -139,11 +173,8 @@ def _cell(suite: Suite, combined: Combined, seed: int, role: Role, *, search: Se
         seed,
         search,
         suite.run.precision,
+        source,
     )
-
-
-def _reusable(attack: AttackSpec) -> bool:
-    return bool(registry.attacks.entry(attack.name).facts.get("reusable", True))
 
 
 def _gradient_free(suite: Suite, adaptive: Sequence[Combined]) -> AttackSpec | None:

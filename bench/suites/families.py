@@ -38,12 +38,15 @@ def next_smaller(cells: Sequence[Cell]) -> list[int | None]:
 
 
 def running_order(cells: Sequence[Cell]) -> list[int]:
-    """The places of cells in the order of running: the suite's, except that within a model and a norm eps grows."""
+    """The places of cells in the order of running: the suite's, except that within a model and a norm eps grows, and that
+    what judges the examples of other models comes when all are made.
+    """
     models = list(dict.fromkeys(cell.model.id for cell in cells))
     norms = list(dict.fromkeys(cell.threat_model.norm for cell in cells))
     return sorted(
         range(len(cells)),
         key=lambda place: (
+            cells[place].role == "transfer",
             models.index(cells[place].model.id),
             norms.index(cells[place].threat_model.norm),
             cells[place].threat_model.eps,

@@ -29,6 +29,8 @@ from bench.suites.spec import (
     Suite,
     ThreatModelSpec,
 )
+from bench.suites.transfer import ALL as EVERYTHING
+from bench.suites.transfer import TransferSpec
 
 Schema: TypeAlias = "dict[str, Any]"  # Any: JSON values
 
@@ -58,6 +60,7 @@ def json_schema() -> dict[str, Any]:  # Any: JSON values
         "run": _run(),
         "audit": _audit(),
         "corruptions": _corruptions(),
+        "transfer": _transfer(),
         "seeds": _seeds("attack seeds, the same as run.seeds"),
         "extends": _listed(
             _text(), "a suite that this one builds on, relative to this file; a list is merged in order"
@@ -253,6 +256,20 @@ def _corruptions() -> Schema:
     return {
         "description": _about(Suite, "corruptions"),
         "anyOf": [*kinds["anyOf"][:1], {"enum": [ALL, *NAMES]}, mapping],
+    }
+
+
+def _transfer() -> Schema:
+    """``all``, or a selection."""
+    fields = TransferSpec.model_fields
+    selection = {
+        "type": "object",
+        "properties": {name: _listed(_text(), _about(TransferSpec, name)) for name in fields},
+        "additionalProperties": False,
+    }
+    return {
+        "description": _about(Suite, "transfer"),
+        "anyOf": [{"const": EVERYTHING}, {"type": "boolean"}, {"type": "null"}, selection],
     }
 
 

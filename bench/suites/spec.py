@@ -36,6 +36,7 @@ from bench.suites.short_forms import (
 )
 from bench.suites.short_forms import format_eps as format_eps
 from bench.suites.short_forms import parse_eps as parse_eps
+from bench.suites.transfer import TransferSpec, from_boolean
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Adversary = Literal["oblivious", "naive", "adaptive"]
@@ -357,6 +358,11 @@ class Suite(Spec):
         description="clean images that detectors' thresholds are calibrated on; those of the dataset that the suite doesn't "
         "evaluate where it isn't given",
     )
+    transfer: TransferSpec | None = Field(
+        None,
+        description="try the examples of each bare model on the others, with and without defenses: all (or true), or a "
+        "selection of sources, targets, defenses, attacks and threat_models",
+    )
     metrics: tuple[str, ...] = Field((), description="metrics to record; all where none is given")
     include: tuple[Combination, ...] = Field((), description="keep only combinations that one of these names")
     exclude: tuple[Combination, ...] = Field((), description="drop combinations that one of these names")
@@ -368,7 +374,7 @@ class Suite(Spec):
     def _widen(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        value = dict(value)
+        value = from_boolean(value)
         for section in LISTS:
             if isinstance(value.get(section), str | Mapping):
                 value[section] = [value[section]]

@@ -7,6 +7,12 @@ from synthetic_run import Planned
 
 from planted.case import JPEG, NO_WHITE_BOX, SQUARE, Case, Seen, adaptive, defended, lifted, no_probes, not_run, seeing
 
+
+def crossed(source: str, broken: range) -> Planned:
+    """Examples of another model on the row."""
+    return Planned(wrong=WRONG, broken=broken, role="transfer", adversary="transfer", source=source)
+
+
 CASES = [
     Case(
         "gradient-free-stronger",
@@ -110,6 +116,40 @@ CASES = [
         "they refute the number",
         (Seen("invalid", "examples made against model-b"),),
         probed=(Probed({"transfer:model-b": range(48)}),),
+    ),
+    Case(
+        "transfer-stronger",
+        "cells of other models together",
+        (
+            Seen(
+                "warning",
+                "^examples made against model-b and model-c broke more images than all white-box attacks together: 7 that they "
+                r"don't, against 0 \(p = 0.0078, paired\); the gradients are masked$",
+                evidence={"more": 7, "less": 0, "share": 0.0875},
+            ),
+        ),
+        cells=(*ROW, crossed("model-b", range(43)), crossed("model-c", range(43, 47))),
+        probed=(Probed({"transfer:model-b": range(43)}),),
+    ),
+    Case(
+        "transfer-stronger",
+        "cells of many models",
+        (Seen("warning", "^examples made against 4 other models broke"),),
+        cells=(*ROW, *(crossed(f"model-{name}", range(47)) for name in "bcde")),
+        probed=(),
+    ),
+    Case(
+        "transfer-stronger",
+        "cells of other models that break six more",
+        cells=(*ROW, crossed("model-b", range(43)), crossed("model-c", range(43, 46))),
+        probed=(),
+    ),
+    Case(
+        "transfer-stronger",
+        "cells of another model, and no gradients",
+        unchecked=NO_WHITE_BOX,
+        cells=(SQUARE, crossed("model-b", range(47))),
+        probed=(),
     ),
     Case(
         "transfer-stronger",

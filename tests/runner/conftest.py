@@ -67,6 +67,7 @@ defenses: [{defenses}]
 adversaries: [{adversaries}]
 run: {{shard_size: 6, gradient_free_queries: 0}}
 plugins: [mine.py]
+{more}
 """
 
 
@@ -83,6 +84,7 @@ def plugged(tmp_path: Path) -> Iterator[Callable[..., RunSummary]]:
             "attacks": "mine",
             "defenses": "none",
             "adversaries": "adaptive",
+            "more": "",
         }
         path.write_text(plugin)
         (tmp_path / "suite.yaml").write_text(PLUGGED.format(**{**usual, **words}))

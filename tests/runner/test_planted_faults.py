@@ -97,6 +97,7 @@ adversaries: [{adversaries}]
 run: {{shard_size: 64, gradient_free_queries: {queries}}}
 audit: {{samples: {probes}, queries: 150}}
 plugins: [mine.py]
+{more}
 """
 USUAL: dict[str, object] = {
     "samples": 44,
@@ -107,6 +108,7 @@ USUAL: dict[str, object] = {
     "attacks": "{name: pgd, steps: 10}",
     "defenses": "none",
     "adversaries": "oblivious, adaptive",
+    "more": "",
 }
 Tamper = Callable[[RunDirectory], None]
 
@@ -389,6 +391,25 @@ MODELS = (
         model(HOOKED.format("-slope")),
         {"models": "{source: mine}, zoo:mnist_standard"},
     ),
+    Fault(
+        11,
+        "falls to another model's examples in the suite's own cells",
+        ("transfer-stronger",),
+        model("return self.net((7 * x).round() / 7)"),
+        {"models": "{source: mine}, zoo:mnist_standard", "more": "transfer: all", "probes": 0},
+    ),
+    Fault(
+        11,
+        "logits so large that its own attack has no gradient, and another model's examples do",
+        ("transfer-stronger",),
+        model("return 1e5 * self.net(x)"),
+        {
+            "models": "{source: mine}, zoo:mnist_pgd, zoo:mnist_standard",
+            "more": "transfer: {targets: mine}",
+            "threat_model": "linf:0.1",
+            "probes": 0,
+        },
+    ),
     Fault(13, "rounds without a gradient", ("zero-gradient", *MASKED), model("return self.net((7 * x).round() / 7)")),
     Fault(
         13,
@@ -639,6 +660,13 @@ HEALTHY: dict[str, dict[str, object]] = {
     "linf": {"attacks": "{name: pgd, steps: 20}, {name: cw, steps: 20}", "threat_model": "linf:0.1"},
     "l2": {"attacks": "{name: apgd, steps: 30}, {name: pgd, steps: 20}", "threat_model": "l2:1"},
     "a defense": {"defenses": "none, gaussian_blur", "threat_model": "linf:0.12", "samples": 44, "probes": 16},
+    "examples of other models": {
+        "models": "zoo:mnist_pgd, zoo:mnist_standard",
+        "defenses": "none, gaussian_blur",
+        "attacks": "fgsm, {name: pgd, steps: 30}",
+        "more": "transfer: all",
+        "probes": 0,
+    },
 }
 SLOW: dict[str, dict[str, object]] = {
     "l1": {"attacks": "{name: apgd, steps: 50, restarts: 3}", "threat_model": "l1:6"},

@@ -1027,7 +1027,7 @@ def test_replaying_on_other_weights_of_the_same_model(defended: Path, plain: Pat
         assert by_path.rows == by_name.rows
         assert by_path.digest == by_name.digest
     rows = replay(defended, str(path), places=PLACES, device="cpu").rows
-    made = "pgd-3 (examples for the oblivious adversary)"
+    made = "pgd-3 (examples for other cells)"
     assert [row.attack for row in rows] == ["pgd-3", made, "Ann (submitted)"]
     prerequisite = cell_of(defended, "pgd-3", HIGH, role="prerequisite")
     whole = next(row for row in rows if row.cell == prerequisite)

@@ -111,7 +111,7 @@ def test_an_oblivious_cell_finds_its_prerequisite_before_it() -> None:
             assert (prerequisite.model, prerequisite.attack, prerequisite.seed) == (cell.model, cell.attack, cell.seed)
             assert prerequisite.threat_model == cell.threat_model
     assert {cell.role for cell in cells if is_read(cell, cells)} == {"prerequisite"}
-    with pytest.raises(ValueError, match="only oblivious cells"):
+    with pytest.raises(ValueError, match="only oblivious and transfer cells"):
         prerequisite_of(cells[0], cells)
     with pytest.raises(ValueError, match="is missing"):
         prerequisite_of(next(cell for cell in cells if cell.role == "oblivious"), cells[:1])

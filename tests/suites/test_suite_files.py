@@ -28,6 +28,7 @@ CELLS = {
     "defenses_cifar10": 24,
     "corruptions_mnist": 0,
     "cifar10_c": 0,
+    "transfer_mnist": 12,
 }
 EPS = {
     "mnist_linf": ["Linf 0.3"],
@@ -42,6 +43,7 @@ EPS = {
     "defenses_cifar10": ["Linf 8/255", "L2 0.5"],
     "corruptions_mnist": [],
     "cifar10_c": [],
+    "transfer_mnist": ["Linf 0.3"],
 }
 OTHER_ATTACKS = {
     "cifar10_smoke": ["fgsm", "pgd"],
@@ -50,6 +52,7 @@ OTHER_ATTACKS = {
     "defenses_cifar10": ["pgd", "cw", "apgd_targeted"],
     "corruptions_mnist": [],
     "cifar10_c": [],
+    "transfer_mnist": ["fgsm", "pgd", "mi_fgsm"],
 }
 """Of the suites that have not the usual four."""
 

@@ -125,6 +125,17 @@ def changed(**sections: object) -> dict[str, Any]:
         {"extends": "base.yaml", "name": "absent", "models": "absent", "attacks": [{"name": "mine", "x": 3}]},
         {"plugins": ["p.py"], "attacks": ["mine", {"name": "mine", "x": 3}], "models": "mine:x", "metrics": ["mine"]},
         {"dataset": {"name": "npz", "path": "x.npz"}},
+        {"transfer": "all"},
+        {"transfer": True},
+        {
+            "transfer": {
+                "sources": "a",
+                "targets": ["b*"],
+                "defenses": "none",
+                "attacks": ["x"],
+                "threat_models": "linf",
+            }
+        },
     ],
 )
 def test_a_good_suite_has_no_errors(sections: dict[str, object]) -> None:
@@ -166,6 +177,8 @@ def test_a_good_suite_has_no_errors(sections: dict[str, object]) -> None:
         {"exclude": [{}]},
         {"exclude": [{"modle": "x"}]},
         {"extends": "base.yaml", "attacks": [{"name": "pgd", "stepz": 3}]},
+        {"transfer": "some"},
+        {"transfer": {"source": "a"}},
     ],
 )
 def test_a_bad_suite_has_errors(sections: dict[str, object]) -> None:

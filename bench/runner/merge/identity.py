@@ -12,13 +12,14 @@ from bench.runner.merge.sources import Key, Source, key_of
 from bench.store.records import CellResult
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
-from bench.suites.expand import expand
+from bench.suites.expand import expand, prerequisite_of
 from bench.suites.families import next_smaller, running_order
 from bench.suites.spec import Suite
 
 _OF_THE_ATTACK = ("attack_revision", "attack_libraries", "chunk")
 _WORDS = ("model", "defense", "attack", "threat_model")
 _SMALLER = "smaller_eps"
+_EXAMPLES = "examples"
 
 
 class Missing(NamedTuple):
@@ -79,7 +80,8 @@ def identify(suite: Suite, sources: Sequence[Source]) -> Identified:
             ids[place] = f"{cell.slug}-{hash_of(chosen)}"
         else:
             absent.add(place)
-            ids[place] = cell.id(_composed(cell, known, parent))
+            made = hash_of(ids[cells.index(prerequisite_of(cell, cells))]) if cell.role == "transfer" else ""
+            ids[place] = cell.id(_composed(cell, known, parent, made))
     _twins(cells, ids, problems)
     if problems:
         raise MergeError("not the same cells: " + "\n".join(dict.fromkeys(problems)))
@@ -185,7 +187,7 @@ def _known(sources: Sequence[Source]) -> Iterator[tuple[Key, dict[str, Any]]]:  
 
 
 def _composed(
-    cell: Cell, known: Sequence[tuple[Key, dict[str, Any]]], parent: str
+    cell: Cell, known: Sequence[tuple[Key, dict[str, Any]]], parent: str, made: str
 ) -> dict[str, Any]:  # Any: JSON values
     """What the id of a cell that no run has is made of: its row's part from one cell, its attack's from another.
 
@@ -204,7 +206,8 @@ def _composed(
     )
     if row is None or attack is None:
         return {"unknown": list(key)}
-    facts = {name: value for name, value in row.items() if name not in (*_OF_THE_ATTACK, _SMALLER)}
+    facts = {name: value for name, value in row.items() if name not in (*_OF_THE_ATTACK, _SMALLER, _EXAMPLES)}
     facts |= {name: attack[name] for name in _OF_THE_ATTACK if name in attack}
     facts["plugins"] = sorted({*row.get("plugins", ()), *attack.get("plugins", ())})
+    facts |= {_EXAMPLES: made} if made else {}
     return {**facts, _SMALLER: parent} if parent and "chunk" not in facts else facts

@@ -194,7 +194,7 @@ def _submissions(suite: Suite, found: Identified, sources: Sequence[Source]) -> 
             attack: AttackSpec = result.attack
             cell = replace(
                 row, role="submitted", attack=attack, adversary="adaptive", seed=result.seed, search="first_success",
-                precision="float32",
+                precision="float32", source=None,
             )  # fmt: skip
             kept[f"{cell.slug}-{hash_of(identity)}"] = cell
     return kept

@@ -167,11 +167,11 @@ class Again:
         return Points(rows[good], batch.x[good], batch.y[good], points[good])
 
     def _judged(self, some: Points, counts: Counts) -> None:
-        """Judges points that lie inside, and compares their rows; an oblivious cell judged them projected."""
+        """Judges points that lie inside, and compares their rows; examples of another cell were judged projected."""
         worker, members = self.worker, tuple(self.places[row] for row in some.rows.tolist())
         target, scoring = worker.target(self.cell), self._scoring(members)
         x, y, points = (one.to(worker.device) for one in some[1:])
-        if self.cell.role == "oblivious":
+        if self.cell.transferred:
             points = self.ball.project(points, x)
         prediction = predict(target, points, y, worker.batch_size, scoring)
         assert self.clean is not None

@@ -31,6 +31,7 @@ _FACTS = {
     "defense_members": "the defense's members had the digests {}, here they are {}",
     "chunk": "the library's chunks had {} samples, here they have {}",
     "smaller_eps": "it builds on the smaller eps {}, here on {}",
+    "examples": "it judged the examples of the cell {}, here they are those of {}",
 }
 _NEAR = 4
 """Cells that differ in more words than this aren't taken for each other."""
@@ -76,6 +77,7 @@ def recorded_cell(result: CellResult, precision: str) -> Cell:
         result.seed,
         result.search,  # type: ignore[arg-type]
         str(asked) if asked else "float32" if result.role == "submitted" else precision,
+        result.source,
     )
 
 
@@ -108,7 +110,7 @@ def identify(
 
 def _kept(cell: Cell, record: RunRecord | None) -> str:
     """What a cell of a record keeps that no suite tells of."""
-    if cell.role in ("oblivious", "certificate"):
+    if cell.transferred or cell.role == "certificate":
         return "none"
     if cell.role == "prerequisite":
         return "all"
@@ -289,6 +291,7 @@ def _words(cell: Cell) -> dict[str, Any]:  # Any: JSON values
         "threat_model": cell.threat_model.model_dump(mode="json"),
         "attack": cell.attack.model_dump(mode="json"),
         "adversary": cell.adversary,
+        "source": None if cell.source is None else cell.source.model_dump(mode="json"),
         "seed": cell.seed,
         "search": cell.search,
         "precision": cell.precision,

@@ -204,7 +204,7 @@ class _Verifier:
                 self.found.add("not-verifiable", subject.blocked, cell=subject.id)
             return Counts()
         source = subject.id if subject.keep != "none" else ""
-        if subject.cell.role == "oblivious":
+        if subject.cell.transferred:
             source = self._prerequisite(subject, rows, subjects)
         elif subject.cell.role == "certificate":
             unchecked.append("certificates aren't computed again")
@@ -222,7 +222,8 @@ class _Verifier:
         """Every success has its example, or every sample, by what the cell keeps."""
         if subject.keep == "none":
             broken = int(rows["success"].sum()) if len(rows) else 0
-            if broken and subject.cell is not None and subject.cell.role not in ("oblivious", "certificate"):
+            attacked = subject.cell is not None and not subject.cell.transferred and subject.cell.role != "certificate"
+            if broken and attacked:
                 unchecked.append(f"no examples are kept (run.save_adversarial): {broken} successes aren't judged again")
             return
         wanted = rows if subject.keep == "all" else rows[rows["success"].astype(bool)]
@@ -234,7 +235,7 @@ class _Verifier:
             self.found.add("missing-example", f"{place}: {what}", cell=subject.id, samples=missing)
 
     def _prerequisite(self, subject: Subject, rows: pd.DataFrame, subjects: Sequence[Subject]) -> str:
-        """The cell whose examples an oblivious one judged; empty where it isn't there."""
+        """The cell whose examples an oblivious or a transfer one judged; empty where it isn't there."""
         assert subject.cell is not None
         cells = {id(other.cell): other for other in subjects if other.cell is not None}
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,26 @@ def defended_run(path: Path, models: int) -> RunDirectory:
             cells.append(Planned(**jpeg, attack="pgd-20", broken=range(10, 20 + place)))
             cells.append(Planned(**jpeg, attack="pgd-20", broken=range(10, 15), adversary="oblivious"))
     return build_run(path, cells, n=100)
+
+
+LIBRARIES = {"foolbox": {"foolbox": "3.3.4"}, "art": {"adversarial-robustness-toolbox": "1.20.1"}}
+
+
+def library_run(path: Path) -> RunDirectory:
+    """A run of attacks of libraries: an alias, and names that are too long to stand side by side."""
+    names = (
+        "foolbox.PGD-40",
+        "foolbox.L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack",
+        "foolbox.L2MomentumIterativeFastGradientMethod-10",
+        "art.HopSkipJump",
+    )
+    cells = [
+        Planned(model="net", attack=name, backend=name.partition(".")[0], broken=range(40), threat_model="l2:0.5")
+        for name in names
+    ]
+    run = build_run(path, cells, n=100)
+    for file in (run.path / "cells").glob("*.json"):
+        record = json.loads(file.read_text())
+        record["provenance"]["facts"] = {"attack_libraries": LIBRARIES[record["attack"]["backend"]]}
+        file.write_text(json.dumps(record))
+    return run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from paper_run import NASTY, defended_run, long_run, paper_run
+from paper_run import NASTY, defended_run, library_run, long_run, paper_run
 
 from bench.leaderboard.latex import latex
 from bench.leaderboard.paper import contents, write
@@ -66,6 +66,15 @@ def test_a_paper_compiles(tmp_path: Path, style: str, width: str) -> None:
     figures.write(tmp_path / "paper", drawn)
     assert max(overfull(compiled(tmp_path / "paper")), default=0.0) < 12
     assert (tmp_path / "paper" / "tables.bbl").read_text().count("\\bibitem") > 10
+
+
+def test_long_names_of_attacks_shrink_no_table(tmp_path: Path) -> None:
+    write(tmp_path, contents(library_run(tmp_path / "run"), Choices()))
+    table = tmp_path / "table-l2-0.5.tex"
+    table.write_text(
+        table.read_text().replace(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}", r"\mbox")
+    )
+    assert overfull(compiled(tmp_path)) == []
 
 
 def test_a_table_alone_needs_three_packages(tmp_path: Path) -> None:

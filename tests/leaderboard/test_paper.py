@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from paper_run import NASTY, defended_run, long_run, paper_run
+from paper_run import NASTY, defended_run, library_run, long_run, paper_run
 
 from bench.errors import BenchError, UnknownNameError
 from bench.leaderboard.paper import contents, write
 from bench.leaderboard.paper.naming import attack_names, defense_names
 from bench.leaderboard.paper.styles import STYLES, Choices
-from bench.leaderboard.paper.texts import Cite, Code, escape, to_latex, to_markdown
+from bench.leaderboard.paper.texts import Cite, Code, escape, head_lines, stacked, to_latex, to_markdown
 from bench.store.run_directory import RunDirectory
 from bench.suites.spec import AttackSpec, DefenseSpec
 
@@ -224,6 +224,43 @@ def test_the_appendix_of_a_real_record(tmp_path: Path) -> None:
     assert f"`{'ab' * 32}`" in text
     assert "NVIDIA H100" in text
     assert "torch 2.13.0" in text
+
+
+def test_attacks_of_libraries(tmp_path: Path) -> None:
+    texts = contents(library_run(tmp_path), Choices())
+    assert head(texts["table-l2-0.5.tex"])[2:6] == [
+        "foolbox.PGD-40",
+        "\\begin{tabular}[b]{@{}c@{}}foolbox.\\\\L2ClippingAware\\\\RepeatedAdditive\\\\GaussianNoise\\\\Attack\\end{tabular}",
+        "\\begin{tabular}[b]{@{}c@{}}foolbox.\\\\L2Momentum\\\\IterativeFast\\\\GradientMethod-10\\end{tabular}",
+        "art.HopSkipJump",
+    ]
+    attacks = [line for line in texts["appendix.md"].splitlines() if "implementation:" in line]
+    pgd, noise, _, hop = (line.partition(", search")[0] for line in attacks)
+    assert pgd == (
+        "- **foolbox.PGD-40**: `foolbox.PGD-40` [@madry2018towards; @rauber2017foolbox; @rauber2020foolbox], another name for "
+        "`foolbox.LinfProjectedGradientDescentAttack`, implementation: foolbox (foolbox 3.3.4)"
+    )
+    assert noise.endswith(
+        "[@rauber2020fast; @rauber2017foolbox; @rauber2020foolbox], implementation: foolbox (foolbox 3.3.4)"
+    )
+    assert hop.endswith(
+        "[@chen2020hopskipjumpattack; @nicolae2018adversarial], implementation: art (adversarial-robustness-toolbox 1.20.1)"
+    )
+    assert {"chen2020hopskipjumpattack", "rauber2020fast", "nicolae2018adversarial"} <= set(
+        re.findall(r"^@\w+\{([^,]+),", texts["references.bib"], re.M)
+    )
+
+
+def test_long_heads_have_several_lines() -> None:
+    assert stacked("AutoAttack (custom)") == "AutoAttack (custom)"
+    assert stacked("a_long_name_of_an_attack") == (
+        r"\begin{tabular}[b]{@{}c@{}}a\_long\_name\_of\_an\_\\attack\end{tabular}"
+    )
+    assert head_lines("PGD-20 (Foolbox, alpha0.01)") == ["PGD-20 (Foolbox,", "alpha0.01)"]
+    assert head_lines("foolbox.LinfMomentumIterativeFastGradientMethod-10") == [
+        "foolbox.", "LinfMomentum", "IterativeFast", "GradientMethod-10",
+    ]  # fmt: skip
+    assert head_lines("x" * 40) == ["x" * 40]
 
 
 def test_texts() -> None:

@@ -27,6 +27,10 @@ _MADRY = "Madry et al. 2018, arXiv:1706.06083"
 _APGD = "Croce & Hein 2020, arXiv:2003.01690"
 _CARLINI = "Carlini & Wagner 2017, arXiv:1608.04644"
 _ACG = "Yamamura et al. 2022, arXiv:2206.09628"
+_NEWTON_FOOL = (
+    "Jang et al. 2017, Objective Metrics and Gradient Descent Algorithms for Adversarial Examples in Machine Learning, "
+    "ACSAC"
+)
 _STEP = (("eps_step", 1 / 3),)
 """ART's defaults are eps_step 0.1 for eps 0.3."""
 
@@ -90,7 +94,7 @@ LINES: tuple[Line, ...] = (
         "VirtualAdversarialMethod",
         "power iterations on the divergence from the clean prediction",
         ("l2",),
-        paper="Miyato et al. 2018, arXiv:1704.03976",
+        paper="Miyato et al. 2016, arXiv:1507.00677",
         probabilities=True,
     ),
     # minimum norm, white-box
@@ -106,7 +110,7 @@ LINES: tuple[Line, ...] = (
         "Newton's steps on the label's probability",
         ("l2",),
         minimum_norm=True,
-        paper="Jang et al. 2017, ACSAC",
+        paper=_NEWTON_FOOL,
         probabilities=True,
     ),
     Line(
@@ -172,7 +176,7 @@ LINES: tuple[Line, ...] = (
         ("linf",),
         "score",
         True,
-        "Vargas & Kotyan 2019, arXiv:1906.06026",
+        "Kotyan & Vargas 2022, arXiv:1906.06026",
         single=True,
         needs="cma",
     ),

@@ -13,10 +13,18 @@ _GOODFELLOW = "Goodfellow et al. 2015, arXiv:1412.6572"
 _KURAKIN = "Kurakin et al. 2017, arXiv:1607.02533"
 _MADRY = "Madry et al. 2018, arXiv:1706.06083"
 _DONG = "Dong et al. 2018, arXiv:1710.06081"
-_FOOLBOX = "Rauber et al. 2020, JOSS 5(53), 2607"
+_FOOLBOX = (
+    "Rauber et al. 2020, Foolbox Native: Fast adversarial attacks to benchmark the robustness of machine learning models in "
+    "PyTorch, TensorFlow, and JAX, JOSS 5(53), 2607"
+)
+_CLIPPING_AWARE = "Rauber & Bethge 2020, arXiv:2007.07677"
 _BRENDEL_BETHGE = "Brendel et al. 2019, arXiv:1907.01003"
 _FMN = "Pintor et al. 2021, arXiv:2102.12827"
 _DEEPFOOL = "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599"
+_NEWTON_FOOL = (
+    "Jang et al. 2017, Objective Metrics and Gradient Descent Algorithms for Adversarial Examples in Machine Learning, "
+    "ACSAC"
+)
 _ANY = ("linf", "l2", "l1")
 
 
@@ -43,7 +51,7 @@ _NATIVE: list[Line] = [
         "VirtualAdversarialAttack",
         "power iterations on the divergence from the clean prediction",
         ("l2",),
-        paper="Miyato et al. 2018, arXiv:1704.03976",
+        paper="Miyato et al. 2016, arXiv:1507.00677",
     ),
     # minimum norm, white-box
     *_each("linf l2", "DeepFoolAttack", "steps to the nearest linearised boundary", _DEEPFOOL, minimum_norm=True),
@@ -73,7 +81,7 @@ _NATIVE: list[Line] = [
         "Newton's steps on the label's probability",
         ("l2",),
         minimum_norm=True,
-        paper="Jang et al. 2017, ACSAC",
+        paper=_NEWTON_FOOL,
     ),
     Line("LInfFMNAttack", "fast minimum-norm attack", ("linf",), minimum_norm=True, paper=_FMN),
     Line("L2FMNAttack", "fast minimum-norm attack", ("l2",), minimum_norm=True, paper=_FMN),
@@ -128,14 +136,14 @@ _NATIVE: list[Line] = [
         "l2",
         "ClippingAwareAdditiveGaussianNoiseAttack",
         "one draw of Gaussian noise, at eps after clipping",
-        _FOOLBOX,
+        _CLIPPING_AWARE,
         kind="decision",
     ),
     *_each(
         "l2",
         "ClippingAwareAdditiveUniformNoiseAttack",
         "one draw of uniform noise, at eps after clipping",
-        _FOOLBOX,
+        _CLIPPING_AWARE,
         kind="decision",
     ),
     *_each("l2", "RepeatedAdditiveGaussianNoiseAttack", "draws of Gaussian noise", _FOOLBOX, kind="decision"),
@@ -144,14 +152,14 @@ _NATIVE: list[Line] = [
         "l2",
         "ClippingAwareRepeatedAdditiveGaussianNoiseAttack",
         "draws of Gaussian noise, at eps after clipping",
-        _FOOLBOX,
+        _CLIPPING_AWARE,
         kind="decision",
     ),
     *_each(
         "l2",
         "ClippingAwareRepeatedAdditiveUniformNoiseAttack",
         "draws of uniform noise, at eps after clipping",
-        _FOOLBOX,
+        _CLIPPING_AWARE,
         kind="decision",
     ),
 ]

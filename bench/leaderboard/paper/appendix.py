@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from bench import registry
 from bench.leaderboard.adversaries import attacker
 from bench.leaderboard.grid import said
 from bench.leaderboard.paper.bibliography import Bibliography
@@ -19,6 +20,7 @@ from bench.leaderboard.paper.texts import Cite, Code, Part, Text
 from bench.leaderboard.records import Leaderboard
 from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import CellResult
+from bench.suites.naming import entry_of as name_of
 from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, format_eps
 
 TITLE = "Reproducibility"
@@ -121,14 +123,18 @@ def _attacks(outcome: RunOutcome, cited: Bibliography) -> Section:
     suite = outcome.record.suite
     names = attack_names(suite.attacks)
     specs: dict[str, AttackSpec] = {(spec.id or spec.name): spec for spec in suite.attacks}
-    for row in outcome.rows:  # those that the harness adds
-        for cell in row.cells:
-            if cell.result is not None and cell.result.role in ("gradient_free", "prerequisite"):
-                specs.setdefault(cell.attack, cell.result.attack)
+    results = [cell.result for row in outcome.rows for cell in row.cells if cell.result is not None]
+    for result in results:
+        if result.role in ("gradient_free", "prerequisite"):  # those that the harness adds
+            specs.setdefault(result.attack_id, result.attack)
+    libraries = _libraries(results)
     norms = {spec.norm for spec in suite.threat_models}
     norm = "l1" if norms == {"l1"} else "linf"
     items = [
-        Item(names.get(one, one), _attack(one, spec, cited.attack(spec, norm), suite.run.search))
+        Item(
+            names.get(one, one),
+            _attack(one, spec, cited.attack(spec, norm), libraries.get(one, ""), spec.search or suite.run.search),
+        )
         for one, spec in specs.items()
     ]
     seeds = ", ".join(str(seed) for seed in suite.run.seeds)
@@ -141,13 +147,23 @@ def _attacks(outcome: RunOutcome, cited: Bibliography) -> Section:
     return Section("Attacks", [Items(tuple(items)), Paragraph((text,))])
 
 
-def _attack(one: str, spec: AttackSpec, keys: tuple[str, ...], search: str) -> Text:
-    parts: list[Part] = [
-        Code(one),
-        Cite(keys),
-        f", implementation: {spec.backend or 'the default'}, search: {spec.search or search}",
-    ]
+def _attack(one: str, spec: AttackSpec, keys: tuple[str, ...], libraries: str, search: str) -> Text:
+    parts: list[Part] = [Code(one), Cite(keys)]
+    entry = name_of(registry.attacks, spec.name)
+    if entry is not None and "alias" in entry.facts:
+        parts += [", another name for ", Code(str(entry.facts["alias"]))]
+    run_by = (spec.backend or "the default") + (f" ({libraries})" if libraries else "")
+    parts.append(f", implementation: {run_by}, search: {search}")
     return (*parts, "; ", Code(_args(spec.args))) if spec.args else tuple(parts)
+
+
+def _libraries(results: Iterable[CellResult]) -> dict[str, str]:
+    """By attack, the libraries that ran it, in every version."""
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        known = dict(result.provenance.get("facts") or {}).get("attack_libraries") or {}
+        found.setdefault(result.attack_id, {}).update({f"{name} {version}": None for name, version in known.items()})
+    return {one: " and ".join(versions) for one, versions in found.items()}
 
 
 def _defenses(outcome: RunOutcome, cited: Bibliography) -> list[Section]:

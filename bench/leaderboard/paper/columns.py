@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.errors import UnknownNameError
 from bench.leaderboard.grid import percent
-from bench.leaderboard.paper.texts import escape
+from bench.leaderboard.paper.texts import escape, stacked
 from bench.leaderboard.records import Row, Score, Table
 from bench.metrics import estimates
 from bench.store import published
@@ -127,7 +127,7 @@ def _plain(name: str) -> str:
 
 
 def _attack(attack: str, spelled: str) -> Column:
-    return Column(attack, escape(spelled), lambda line: _scored(line.row.attacks.get(attack)))
+    return Column(attack, stacked(spelled), lambda line: _scored(line.row.attacks.get(attack)))
 
 
 def number(share: float, sign: str = "") -> str:

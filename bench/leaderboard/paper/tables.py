@@ -115,9 +115,9 @@ class _Drawn:
     def _parts(self, shown: Sequence[Column], environment: str, caption: str, below: Sequence[str]) -> list[range]:
         blocks = [self._block(line, shown) for line in self.lines]
         notes = {number: pages.written(said(note), environment) for number, note in self.marked.items()}
-        around = pages.captioned(caption, environment)
+        around = pages.captioned(caption, environment) + self._heads(shown)
         first = around + sum(pages.written(text, environment) for text in below)
-        later = pages.captioned("", environment) + pages.written(_AGAIN, environment)
+        later = pages.captioned("", environment) + self._heads(shown) + pages.written(_AGAIN, environment)
         return pages.parts(blocks, notes, first, later, most=self.choices.page_rows)
 
     def _float(
@@ -146,6 +146,10 @@ class _Drawn:
             *(_small(text) for text in [*below, *letters]),
             rf"\end{{{environment}}}",
         ]
+
+    def _heads(self, shown: Sequence[Column]) -> float:
+        """What heads take beyond their first line, in pt."""
+        return pages.LINE * max(column.head.count(r"\\") for column in shown)
 
     def _head(self, column: Column, part: range) -> str:
         """A part's head is as wide as the widest name of all parts, so that the columns of all are."""
@@ -272,7 +276,7 @@ class _Drawn:
     def _cited(self, attack: str, specs: Mapping[str, AttackSpec]) -> str:
         spec = specs.get(attack)
         keys = () if spec is None else self.cited.attack(spec, self.threat_model.norm)
-        return escape(self.attacks.get(attack, attack)) + cite(keys)
+        return breakable(self.attacks.get(attack, attack)) + cite(keys)
 
 
 def _where(shown: Sequence[Column]) -> str:

@@ -21,6 +21,11 @@ _LONG = 20
 """So may a longer word elsewhere, after punctuation."""
 _CHUNK = 16
 """A long word in code may break after so many characters."""
+_HEAD = 18
+"""A line of a long head has at most so many, where its parts allow it."""
+_LIBRARY = re.compile(r"[a-z]+\.(?=[A-Z])")
+"""Before an attack's name in its library, as in ``foolbox.LinfDeepFoolAttack``."""
+_HUMPS = re.compile(r"(?<=[-_.+=/: ])(?=[A-Za-z])|(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Cite(NamedTuple):
@@ -66,6 +71,25 @@ def breakable(text: str) -> str:
 def _parts(word: str) -> str:
     """Broken after punctuation that stands alone, so that no ligature or accent is cut."""
     return r"\allowbreak{}".join(escape(part) for part in re.findall(r"[^-_.+=/:]*[-_.+=/:]+|[^-_.+=/:]+", word))
+
+
+def stacked(text: str) -> str:
+    """The head of a column: a long one in several lines, so that no name makes the table so wide that it is shrunk."""
+    if len(text) <= _LONG:
+        return escape(text)
+    lines = r"\\".join(escape(line) for line in head_lines(text))
+    return rf"\begin{{tabular}}[b]{{@{{}}c@{{}}}}{lines}\end{{tabular}}"
+
+
+def head_lines(text: str) -> list[str]:
+    """The lines of a long head, which end after punctuation or before a capital; a library has a line of its own."""
+    library = _LIBRARY.match(text)
+    lines = [library[0], ""] if library else [""]
+    for part in _HUMPS.split(text[len(lines[0]) :]):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _HEAD:
+            lines.append("")
+        lines[-1] += part
+    return [line.strip() for line in lines]
 
 
 def cite(keys: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ a run, not to a suite.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from bench.digests import value_digest
 from bench.errors import SchemaError, StoreError
 from bench.leaderboard.cells import definition, named_cells
 from bench.leaderboard.records import Record
+from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.atomic import write_text
 from bench.store.audit import Finding
+from bench.store.damage import damage
 from bench.store.outcomes import (
     CellOutcome,
-    FloatArray,
     OutcomeStatus,
     RowOutcome,
     RunOutcome,
@@ -37,35 +37,7 @@ from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Role
 
 SCHEMA_VERSION = 1
-_DIGITS = 6
-"""Of shares of draws: fewer than what a sum may lose to rounding."""
 _DIGEST = 12
-
-
-class Verdicts(Record):
-    """Which samples are right, or in which share of the draws."""
-
-    accuracy: float
-    correct: float
-    """how many; not whole where a defense is stochastic"""
-    bits: str | None = None
-    """one bit a sample as hexadecimal, filled up with zeros"""
-    shares: str | None = None
-    """of a stochastic defense: ``3x1 0.5`` is three samples that are always right and one in half of the draws"""
-
-    def outcomes(self, n: int) -> FloatArray:
-        """In [0, 1], shape (N,).
-
-        Raises:
-            StoreError: where there aren't ``n``.
-        """
-        try:
-            found = _from_bits(self.bits, n) if self.bits is not None else _from_shares(self.shares or "")
-        except ValueError as error:
-            raise StoreError(f"damaged verdicts: {error}") from error
-        if len(found) != n:
-            raise StoreError(f"damaged verdicts: {len(found)} of {n} samples")
-        return found
 
 
 class BaselineCell(Record):
@@ -213,22 +185,28 @@ def read(path: Path) -> Baseline:
         raise StoreError(f"{path}: can't read the baseline: {error}; bench gate RUN --update writes one") from error
     try:
         value = json.loads(text)
-        version = value.get("schema_version") if isinstance(value, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise SchemaError(
-                f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION}); update bench"
-            )
-        found = Baseline.model_validate(value)
-        for row in found.rows:
-            for verdicts in (row.clean, row.worst, *(cell.robust for cell in row.cells.values())):
-                if verdicts is not None:
-                    verdicts.outcomes(found.samples.count)
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:
         raise StoreError(f"{path}: damaged, or no baseline: {error}") from error
-    except SchemaError:
-        raise
-    except StoreError as error:
-        raise StoreError(f"{path}: {error}") from error
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path}: written by a newer bench (schema {version}, this one reads {SCHEMA_VERSION}); update bench"
+        )
+    try:
+        found = Baseline.model_validate(value)
+    except ValidationError as error:
+        raise StoreError(f"{path}: damaged, or no baseline: {damage(error)}") from error
+    for row in found.rows:
+        for name, verdicts in (
+            ("clean", row.clean),
+            ("worst", row.worst),
+            *((n, c.robust) for n, c in row.cells.items()),
+        ):
+            try:
+                if verdicts is not None:
+                    verdicts.check(found.samples.count)
+            except StoreError as error:
+                raise StoreError(f"{path}: {row.label} under {row.threat_model}, {name}: {error}") from error
     return found
 
 
@@ -259,8 +237,8 @@ def _row(row: RowOutcome, definitions: dict[str, dict[str, Any]], like: Baseline
         defense=row.defense,
         definition="" if result is None else _define(result.defense.model_dump(mode="json"), definitions),
         complete=row.complete,
-        clean=_verdicts(row.clean_correctness) if row.known.all() else None,
-        worst=_verdicts(least_correct(counted)) if counted and row.known.any() else None,
+        clean=verdicts_of(row.clean_correctness) if row.known.all() else None,
+        worst=verdicts_of(least_correct(counted)) if counted and row.known.any() else None,
         flags=_severities(row.findings),
         cells={name: _cell(cell, definitions) for name, cell in cells.items()},
     )
@@ -273,7 +251,7 @@ def _cell(cell: CellOutcome, definitions: dict[str, dict[str, Any]]) -> Baseline
         role=cell.role,
         status=cell.status,
         definition="" if result is None else _define(definition(result), definitions),
-        robust=_verdicts(cell.correctness) if cell.status == "done" else None,
+        robust=verdicts_of(cell.correctness) if cell.status == "done" else None,
         passes=round(float(np.nansum(cell.passes)), 1),
         seconds=0.0 if cost is None else float(f"{cost.seconds:.3g}"),
         flags=_severities([*(() if result is None else result.flags), *cell.findings]),
@@ -293,38 +271,3 @@ def _severities(marks: Sequence[Flag | Finding]) -> dict[str, str]:
         if mark.severity != "info":
             found.setdefault(mark.rule, mark.severity)
     return found
-
-
-def _verdicts(outcomes: FloatArray) -> Verdicts:
-    known = np.round(outcomes, _DIGITS)
-    numbers = {"accuracy": round(float(known.mean()), _DIGITS), "correct": round(float(known.sum()), 3)}
-    if np.isin(known, (0, 1)).all():
-        return Verdicts(**numbers, bits=np.packbits(known > 0.5).tobytes().hex())
-    return Verdicts(**numbers, shares=_as_shares(known))
-
-
-def _from_bits(text: str, n: int) -> FloatArray:
-    found = np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8))
-    if len(found) - n not in range(8):
-        raise ValueError(f"{len(found)} bits for {n} samples")
-    return found[:n].astype(np.float64)
-
-
-def _as_shares(outcomes: FloatArray) -> str:
-    """Runs of equal shares."""
-    starts = np.flatnonzero(np.diff(outcomes, prepend=np.nan) != 0)
-    lengths = np.diff(np.append(starts, len(outcomes)))
-    return " ".join(
-        (f"{length}x" if length > 1 else "") + f"{outcomes[start]:.{_DIGITS}g}"
-        for start, length in zip(starts, lengths, strict=True)
-    )
-
-
-def _from_shares(text: str) -> FloatArray:
-    found: list[float] = []
-    for item in text.split():
-        parts = re.fullmatch(r"(?:(\d+)x)?(\d(?:\.\d+)?)", item)
-        if parts is None:
-            raise ValueError(f"{item!r} is no share")
-        found += [float(parts[2])] * int(parts[1] or 1)
-    return np.array(found)

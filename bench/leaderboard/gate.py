@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import StoreError
-from bench.leaderboard.baseline import Baseline, BaselineCell, BaselineRow, Verdicts, key_of
+from bench.leaderboard.baseline import Baseline, BaselineCell, BaselineRow, key_of
 from bench.leaderboard.cells import CLEAN, WORST, changes
 from bench.leaderboard.checks import Check, CheckKind, GateResult
+from bench.leaderboard.verdicts import Verdicts
 from bench.stats import paired_greater, paired_interval, weighted_holm
 from bench.store.outcomes import FloatArray
 

@@ -17,6 +17,7 @@ from bench.errors import SchemaError, StoreError
 from bench.store import parts
 from bench.store.atomic import explained, is_temporary, write_text
 from bench.store.audit import AuditRecord
+from bench.store.damage import damage
 from bench.store.probes import RowProbes
 from bench.store.records import CellResult, RunRecord, SampleRecord
 
@@ -320,7 +321,7 @@ class RunDirectory:
         try:
             return kind.model_validate_json(text)
         except ValidationError as error:
-            raise StoreError(f"{path}: damaged: {error}") from error
+            raise StoreError(f"{path}: damaged: {damage(error)}") from error
 
 
 class _Versioned(BaseModel):

@@ -13,7 +13,7 @@ from synthetic_run import Planned, build_run
 
 from bench.errors import SchemaError, StoreError
 from bench.leaderboard import baseline
-from bench.leaderboard.baseline import _verdicts
+from bench.leaderboard.verdicts import verdicts_of
 from bench.store.records import Flag
 
 PLANNED = [
@@ -28,7 +28,7 @@ PLANNED = [
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_bits(found: list[bool]) -> None:
     outcomes = np.array(found, dtype=float)
-    verdicts = _verdicts(outcomes)
+    verdicts = verdicts_of(outcomes)
     assert verdicts.shares is None
     assert (verdicts.outcomes(len(found)) == outcomes).all()
     assert verdicts.correct == sum(found)
@@ -37,9 +37,9 @@ def test_bits(found: list[bool]) -> None:
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=40))
 def test_shares(found: list[int]) -> None:
     outcomes = np.array(found) / 7
-    verdicts = _verdicts(outcomes)
+    verdicts = verdicts_of(outcomes)
     assert (verdicts.outcomes(len(found)) == np.round(outcomes, 6)).all()
-    again = _verdicts(verdicts.outcomes(len(found)))
+    again = verdicts_of(verdicts.outcomes(len(found)))
     assert again == verdicts
 
 
@@ -89,10 +89,13 @@ def test_one_changed_verdict_is_one_changed_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "damaged"),
-        ("[]", "damaged"),
-        ("{}", "damaged"),
-        ('{"schema_version": 1}', "damaged"),
+        ("", "damaged, or no baseline: Expecting value"),
+        ("[]", "damaged, or no baseline: Input should be a valid dictionary or instance of Baseline$"),
+        (
+            "{}",
+            "damaged, or no baseline: suite: field required; made: field required; dataset: field required; and 4 more$",
+        ),
+        ('{"schema_version": 1, "suite": 3}', "damaged, or no baseline: suite: input should be a valid string; made"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -107,13 +110,28 @@ def test_damaged_verdicts_and_newer_files(tmp_path: Path) -> None:
     baseline.write(path, baseline.snapshot(build_run(tmp_path / "run", PLANNED)))
     value = json.loads(path.read_text())
     path.write_text(path.read_text().replace("effff0", "effff0ff"))
-    with pytest.raises(StoreError, match=r"x.json: damaged verdicts: 32 bits for 20 samples"):
+    with pytest.raises(
+        StoreError, match=r"x.json: model-a under linf:8/255, clean: damaged verdicts: 32 bits for 20 samples"
+    ):
         baseline.read(path)
     path.write_text(json.dumps({**value, "schema_version": 9, "more": 1}))
     with pytest.raises(SchemaError, match=r"newer bench \(schema 9, this one reads 1\)"):
         baseline.read(path)
     with pytest.raises(StoreError, match="can't read the baseline"):
         baseline.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("key", "other"), [("accuracy", 0.9), ("correct", 18.0)])
+def test_numbers_that_are_not_those_of_the_verdicts(tmp_path: Path, key: str, other: float) -> None:
+    path = tmp_path / "x.json"
+    baseline.write(path, baseline.snapshot(build_run(tmp_path / "run", PLANNED)))
+    value = json.loads(path.read_text())
+    value["rows"][0]["cells"]["fgsm"]["robust"][key] = other
+    path.write_text(json.dumps(value))
+    with pytest.raises(
+        StoreError, match=rf"x.json: model-a under linf:8/255, fgsm: damaged verdicts: .*{key} {other:g}"
+    ):
+        baseline.read(path)
 
 
 def test_incomplete_rows_are_named(tmp_path: Path) -> None:

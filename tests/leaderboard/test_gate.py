@@ -20,14 +20,13 @@ from bench.leaderboard.baseline import (
     BaselineDataset,
     BaselineRow,
     BaselineSamples,
-    Verdicts,
-    _verdicts,
     read,
     snapshot,
 )
 from bench.leaderboard.checks import Check, GateResult
 from bench.leaderboard.gate import GateSettings, gate
 from bench.leaderboard.junit import junit
+from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.audit import AuditRecord, Finding
 from bench.store.outcomes import cell_digest
 from bench.store.records import Flag
@@ -251,11 +250,11 @@ def test_every_case_has_a_name_of_its_own(tmp_path: Path) -> None:
 
 def row(model: str, clean: FloatArray, cells: dict[str, FloatArray]) -> BaselineRow:
     return BaselineRow(
-        threat_model="linf:8/255", model=model, defense="none", definition="", complete=True, clean=_verdicts(clean),
-        worst=_verdicts(np.minimum.reduce(list(cells.values()))),
+        threat_model="linf:8/255", model=model, defense="none", definition="", complete=True, clean=verdicts_of(clean),
+        worst=verdicts_of(np.minimum.reduce(list(cells.values()))),
         cells={
             name: BaselineCell(
-                role="suite", status="done", definition="", robust=_verdicts(found), passes=1.0, seconds=1.0
+                role="suite", status="done", definition="", robust=verdicts_of(found), passes=1.0, seconds=1.0
             )
             for name, found in cells.items()
         },
@@ -337,7 +336,7 @@ def test_the_quickstart_passes_where_kernels_differ_in_the_last_bits() -> None:
         """As on another machine: 99.5 % of the verdicts agree."""
         if found is None:
             return None
-        return _verdicts(np.abs(found.outcomes(n) - (rng.random(n) < 0.005)))
+        return verdicts_of(np.abs(found.outcomes(n) - (rng.random(n) < 0.005)))
 
     for _ in range(20):
         rows = tuple(

@@ -23,6 +23,9 @@ def history(
         str | None,
         typer.Option("--threat-model", help="Only this one, such as linf:8/255, or norm.", metavar="NORM:EPS"),
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="Only its nights, where DIR has those of several.", metavar="NAME")
+    ] = None,
     alpha: Annotated[
         float, typer.Option("--alpha", min=1e-9, max=0.5, help="How often anything is marked where nothing changed.")
     ] = 0.05,
@@ -34,8 +37,8 @@ def history(
 ) -> None:
     """Show a number over many nights as a table and a plot, and mark where it changed.
 
-    Every night is paired, image by image, with the night before and with the first one; exact tests with Holm's correction
-    over all rows and nights say what is a change. Reads the records alone.
+    Every night is paired, image by image, with the night before and with the first one that measured the same; exact tests
+    with Holm's correction over all rows and nights say what is a change. Reads the records alone.
     """
     import sys
 
@@ -45,7 +48,7 @@ def history(
 
     if format not in FORMATS:
         raise UnknownNameError("format", format, (), tuple(FORMATS))
-    found = made(directory, number, alpha, threat_model=threat_model)
+    found = made(directory, number, alpha, threat_model=threat_model, suite=suite)
     print(FORMATS[format](found), end="")
     for path in _draw(found, out or directory) if plot else ():
         print(path, file=sys.stdout if format == "text" else sys.stderr)

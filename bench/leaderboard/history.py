@@ -1,42 +1,40 @@
 """One number of every row over many runs, and where it changed.
 
-A night is a run or a baseline. Each is paired with the night before it, image by image, and with the first one on the same
-images: the first finds a jump, the second a slow drift in which no single night stands out. All are exact McNemar tests (a
-randomisation test where a defense is stochastic), with Holm's correction over all rows and nights, so that in a history in
-which nothing happened anything is marked with probability alpha at most. Pairs in which so few verdicts changed that even
-all in one direction would show nothing don't count (Tarone 1990, Biometrics 46:515-522): nights that repeat each other, the
-usual case, cost no power. A chart of sums (CUSUM) would need to know how much a healthy night varies; paired verdicts don't.
+A night is a run or a baseline. Each is paired with the night before it, image by image, and with the first one that measured
+the same on the same images: the first finds a jump, the second a slow drift in which no single night stands out. All are
+exact McNemar tests (a randomisation test where a defense is stochastic), with Holm's correction over all rows and nights, so
+that in a history in which nothing happened anything is marked with probability alpha at most. Pairs in which so few verdicts
+changed that even all in one direction would show nothing don't count (Tarone 1990, Biometrics 46:515-522): nights that repeat
+each other, the usual case, cost no power. A chart of sums (CUSUM) would need to know how much a healthy night varies; paired
+verdicts don't.
 """
 
 from __future__ import annotations
 
 import csv
+import difflib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from bench.errors import BenchError, SchemaError, StoreError, UnknownNameError
 from bench.leaderboard import baseline as baselines
-from bench.leaderboard.baseline import Baseline, BaselineRow, Verdicts, key_of
+from bench.leaderboard.baseline import key_of
 from bench.leaderboard.cells import CLEAN, WORST
 from bench.leaderboard.grid import percent
 from bench.leaderboard.markdown import escape
+from bench.leaderboard.nights import Change, Key, Night, Number, Seen, beginnings, breaks, changed, number_of
 from bench.leaderboard.records import Record
 from bench.metrics import estimates
-from bench.stats import holm, paired
-from bench.store.outcomes import FloatArray
 from bench.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
-Change = Literal["", "jump", "drift"]
 _MARKS: dict[tuple[str, bool], str] = {
     ("jump", True): " ▲", ("jump", False): " ▼", ("drift", True): " △", ("drift", False): " ▽",
 }  # fmt: skip
@@ -56,7 +54,9 @@ class NightPoint(Record):
     bound: bool = False
     """whether it is only known to be at most that"""
     change: Change = ""
-    """``jump``: against the night before; ``drift``: against the first night, without a jump since"""
+    """``jump``: against the night before; ``drift``: against the first night that measured the same, without a jump since"""
+    anew: bool = False
+    """whether it isn't compared with the nights before: other images, or made by other attacks or another defense"""
     difference: float | None = None
     """of a change: against the night that it is seen against"""
     p: float | None = None
@@ -77,18 +77,14 @@ class History(Record):
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Night:
-    name: str
-    found: Baseline
-
-    @property
-    def images(self) -> tuple[str, str]:
-        """Equal for nights on the same images."""
-        return self.found.dataset.digest, self.found.samples.digest
-
-
-def history(directory: Path, number: str = WORST, alpha: float = 0.05, *, threat_model: str | None = None) -> History:
+def history(
+    directory: Path,
+    number: str = WORST,
+    alpha: float = 0.05,
+    *,
+    threat_model: str | None = None,
+    suite: str | None = None,
+) -> History:
     """The number of every row over the runs, or the baselines, of a directory.
 
     Args:
@@ -96,49 +92,64 @@ def history(directory: Path, number: str = WORST, alpha: float = 0.05, *, threat
         number: ``clean``, ``worst case`` or a cell's name, such as ``pgd-20``.
         alpha: family-wise error rate of the marks.
         threat_model: only this one, ``norm:eps`` with the exact eps, or norm.
+        suite: only the nights of this suite.
 
     Raises:
-        StoreError: where there is nothing to show, or where suites differ.
-        UnknownNameError: where no row has the number.
+        StoreError: where there is nothing to show, or where suites differ and none is named.
+        UnknownNameError: where no row has the number, the threat model or the suite.
     """
     nights, notes = _nights(directory)
-    suites = list(dict.fromkeys(night.found.suite for night in nights))
-    if len(suites) != 1:
-        raise StoreError(f"{directory}: several suites here ({', '.join(suites)}); give each a directory of its own")
-    keys = [
-        key
-        for key in dict.fromkeys(key_of(row) for night in nights for row in night.found.rows)
-        if threat_model is None
-        or key[0] in (threat_model, threat_model.lower())
-        or key[0].split(":")[0] == threat_model
-    ]
-    series = {key: [_numbers(night, key, number) for night in nights] for key in keys}
+    nights, name = _of_suite(directory, nights, suite)
+    keys = _under(list(dict.fromkeys(key_of(row) for night in nights for row in night.found.rows)), threat_model)
+    series = {key: [number_of(night, key, number) for night in nights] for key in keys}
     series = {key: found for key, found in series.items() if any(one is not None for one in found)}
     if not series:
-        known = dict.fromkeys(
-            [CLEAN, WORST, *(name for night in nights for row in night.found.rows for name in row.cells)]
-        )
-        raise UnknownNameError("number", number, (), tuple(known))
-    changes, tests = _changes(nights, series, alpha)
-    points = [
-        _point(night, key, verdicts, outcomes, changes.get((key, at)))
-        for key, found in series.items()
-        for at, (night, (verdicts, outcomes)) in enumerate(
-            zip(nights, (one or (None, None) for one in found), strict=True)
-        )
-    ]
+        cells = [name for night in nights for row in night.found.rows if key_of(row) in keys for name in row.cells]
+        raise _unknown("number", number, [CLEAN, WORST, *cells])
+    seen, tests = changed(series, alpha)
+    begun = beginnings(series)
     return History(
-        suite=suites[0],
+        suite=name,
         number=number,
         alpha=alpha,
         tests=tests,
         nights=tuple(night.name for night in nights),
-        points=tuple(points),
-        notes=(*notes, *_other_images(nights)),
+        points=tuple(
+            _point(night, key, found[at], seen.get((key, at)), anew=(key, at) in begun)
+            for key, found in series.items()
+            for at, night in enumerate(nights)
+        ),
+        notes=(*notes, *breaks(nights, series)),
     )
 
 
-def _nights(directory: Path) -> tuple[list[_Night], list[str]]:
+def _of_suite(directory: Path, nights: list[Night], wanted: str | None) -> tuple[list[Night], str]:
+    """The nights of one suite, and its name."""
+    suites = list(dict.fromkeys(night.found.suite for night in nights))
+    if wanted is not None and wanted not in suites:
+        raise _unknown("suite", wanted, suites)
+    if wanted is None and len(suites) > 1:
+        raise StoreError(f"{directory}: several suites here ({', '.join(suites)}); name one with --suite")
+    name = wanted or suites[0]
+    return [night for night in nights if night.found.suite == name], name
+
+
+def _under(keys: list[Key], threat_model: str | None) -> list[Key]:
+    """The rows of a threat model."""
+    if threat_model is None:
+        return keys
+    found = [key for key in keys if threat_model.lower() in (key[0], key[0].split(":")[0])]
+    if not found:
+        raise _unknown("threat model", threat_model, [key[0] for key in keys])
+    return found
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> UnknownNameError:
+    names = list(dict.fromkeys(known))
+    return UnknownNameError(kind, name, difflib.get_close_matches(name, names, n=3), names)
+
+
+def _nights(directory: Path) -> tuple[list[Night], list[str]]:
     """All that can be read, the oldest first, and why others can't."""
     runs = sorted(path.parent for path in directory.glob("*/run.json"))
     files = sorted(path for path in directory.glob("*.json") if path.name != "run.json")
@@ -151,39 +162,16 @@ def _nights(directory: Path) -> tuple[list[_Night], list[str]]:
         except BenchError as error:
             notes.append(f"left out: {' '.join(str(error).split())}")
             continue
-        nights.append(_Night(path.stem if path in files else path.name, found))
+        nights.append(Night(path.stem if path in files else path.name, found))
     if not nights:
         raise StoreError("\n".join([f"{directory}: no run and no baseline here that can be read", *notes]))
     return sorted(nights, key=lambda night: (night.found.made, night.name)), notes
 
 
-_Numbers = tuple[Verdicts, FloatArray]
-
-
-def _numbers(night: _Night, key: tuple[str, str, str], number: str) -> _Numbers | None:
-    row = night.found.row(key)
-    found = None if row is None else _of(row, number)
-    return None if found is None else (found, found.outcomes(night.found.samples.count))
-
-
-def _of(row: BaselineRow, number: str) -> Verdicts | None:
-    if number in (CLEAN, WORST):
-        return row.clean if number == CLEAN else row.worst
-    return row.cells[number].robust if number in row.cells else None
-
-
-def _point(
-    night: _Night,
-    key: tuple[str, str, str],
-    verdicts: Verdicts | None,
-    outcomes: FloatArray | None,
-    change: tuple[Change, float, float] | None,
-) -> NightPoint:
-    row = night.found.row(key)
-    model, defense = key[1], key[2]
-    bound = row is not None and not row.complete
-    found = None if outcomes is None else estimates.share(outcomes)
-    kind, difference, p = change or ("", None, None)
+def _point(night: Night, key: Key, number: Number | None, seen: Seen | None, *, anew: bool) -> NightPoint:
+    _, model, defense = key
+    found = None if number is None else estimates.share(number.outcomes)
+    bound = number is not None and number.bound
     return NightPoint(
         night=night.name,
         made=night.found.made,
@@ -192,77 +180,12 @@ def _point(
         value=None if found is None else found.value,
         low=None if found is None or bound else found.low,
         high=None if found is None or bound else found.high,
-        bound=bound and verdicts is not None,
-        change=kind,
-        difference=difference,
-        p=p,
+        bound=bound,
+        anew=anew,
+        change="" if seen is None else seen.change,
+        difference=None if seen is None else seen.difference,
+        p=None if seen is None else seen.p,
     )
-
-
-# -- where it changed --------------------------------------------------------------------------------------------------
-
-_Key = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A night and the one that it is seen against."""
-
-    key: _Key
-    at: int
-    against: int
-    difference: float
-    p: float
-
-
-def _changes(
-    nights: Sequence[_Night], series: dict[_Key, list[_Numbers | None]], alpha: float
-) -> tuple[dict[tuple[_Key, int], tuple[Change, float, float]], int]:
-    """By row and night, the changes that the corrected tests show; and how many tests there were."""
-    pairs = [pair for key, found in series.items() for pair in _pairs(nights, key, found, alpha)]
-    adjusted = holm([pair.p for pair in pairs])
-    shown = {(pair.key, pair.at, pair.against): p for pair, p in zip(pairs, adjusted, strict=True) if p <= alpha}
-    by_place = {(pair.key, pair.at, pair.against): pair for pair in pairs}
-    marks: dict[tuple[_Key, int], tuple[Change, float, float]] = {}
-    for key, found in series.items():
-        quiet = True  # no change since the first night on these images
-        for at in range(1, len(found)):
-            first = _first(nights, at)
-            jump, drift = (key, at, at - 1), (key, at, first)
-            if first == at:
-                quiet = True
-            elif jump in shown or (quiet and drift in shown):
-                kind: Change = "jump" if jump in shown else "drift"
-                seen = jump if jump in shown else drift
-                marks[key, at] = (kind, by_place[seen].difference, shown[seen])
-                quiet = False
-    return marks, len(pairs)
-
-
-def _first(nights: Sequence[_Night], at: int) -> int:
-    """The first of the nights without a break that were on the same images."""
-    while at and nights[at - 1].images == nights[at].images:
-        at -= 1
-    return at
-
-
-def _pairs(nights: Sequence[_Night], key: _Key, found: Sequence[_Numbers | None], alpha: float) -> Iterator[_Pair]:
-    for at in range(1, len(found)):
-        first = _first(nights, at)
-        for against in sorted({at - 1, first} - {at}):
-            one, other = found[against], found[at]
-            if first == at or one is None or other is None:
-                continue
-            changed = int((one[1] != other[1]).sum())
-            if 2 * 0.5**changed <= alpha:
-                difference = float((other[1] - one[1]).mean())
-                yield _Pair(key, at, against, difference, paired(other[1], one[1]))
-
-
-def _other_images(nights: Sequence[_Night]) -> Iterator[str]:
-    for before, night in pairwise(nights):
-        if before.images != night.images:
-            yield f"{night.name} is on other images than {before.name}: the two are not compared"
 
 
 # -- renderings --------------------------------------------------------------------------------------------------------
@@ -311,10 +234,11 @@ def _as_it_is(text: str) -> str:
 
 
 def _drawn(found: History, form: str, write: Callable[[str], str]) -> str:
+    nights = f"{len(found.nights)} night{'s' * (len(found.nights) != 1)}"
     parts = [
         write(
-            f"{found.suite}: {found.number} in %, {len(found.nights)} nights · ▼ ▲ jump against the night before, ▽ △ drift "
-            f"against the first night: exact paired tests, Holm over {found.tests}, at {found.alpha:g}"
+            f"{found.suite}: {found.number} in %, {nights} · ▼ ▲ jump against the night before, ▽ △ drift against the first "
+            f"night: exact paired tests, Holm over {found.tests}, at {found.alpha:g}"
         )
     ]
     for ball in dict.fromkeys(point.threat_model for point in found.points):

@@ -29,7 +29,7 @@ def draw(frame: pd.DataFrame, number: str, note: str = "") -> Figure | None:
 
     Args:
         frame: a line per row and night: ``night``, ``threat_model``, ``row``, ``value``, ``low`` and ``high`` in %, ``bound``,
-            ``change`` and ``difference``, nights in their order.
+            ``change``, ``anew`` (the line is broken before it) and ``difference``, nights in their order.
         number: what ``value`` is, for the axis.
         note: what the marks mean, for below the figure.
     """
@@ -68,7 +68,17 @@ def _panel(axis: Axes, frame: pd.DataFrame, nights: Sequence[str], rows: Sequenc
         at = np.array([nights.index(night) for night in own["night"]], dtype=float)
         value, low, high = (own[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
         colour, dashes, marker = _look(index)
-        axis.plot(at, value, color=colour, linestyle=dashes, linewidth=1.2, marker=marker, markersize=4, zorder=3)
+        for piece in np.split(np.arange(len(at)), np.flatnonzero(own["anew"])):
+            axis.plot(
+                at[piece],
+                value[piece],
+                color=colour,
+                linestyle=dashes,
+                linewidth=1.2,
+                marker=marker,
+                markersize=4,
+                zorder=3,
+            )
         hollow = own["bound"].to_numpy(dtype=bool)
         axis.plot(at[hollow], value[hollow], marker, color="white", markeredgecolor=colour, markersize=4, zorder=3.5)
         if few:

@@ -18,17 +18,17 @@ from bench.leaderboard.baseline import (
     BaselineDataset,
     BaselineRow,
     BaselineSamples,
-    _verdicts,
     snapshot,
     write,
 )
 from bench.leaderboard.history import FORMATS, History, history
+from bench.leaderboard.verdicts import verdicts_of
 
 
 def night(outcomes: Sequence[np.ndarray], day: int, images: str = "") -> Baseline:
     rows = [
         BaselineRow(threat_model="linf:8/255", model=f"m{at}", defense="none", definition="", complete=True,
-                    clean=None, worst=_verdicts(found.astype(float)), cells={})
+                    clean=None, worst=verdicts_of(found.astype(float)), cells={})
         for at, found in enumerate(outcomes)
     ]  # fmt: skip
     return Baseline(
@@ -79,6 +79,42 @@ def test_other_images_begin_anew(tmp_path: Path) -> None:
     assert found.notes == ("n01 is on other images than n00: the two are not compared",)
 
 
+def test_a_new_attack_begins_anew(tmp_path: Path) -> None:
+    strong = [Planned(broken=range(4)), Planned(attack="autoattack", broken=range(40))]
+    for name, planned in (("n0", [Planned(broken=range(4))]), ("n1", strong), ("n2", strong)):
+        build_run(tmp_path / name, planned, n=60)
+    found = history(tmp_path)
+    assert [point.value for point in found.points] == [56 / 60, 20 / 60, 20 / 60]
+    assert marks(found) == []
+    assert [point.anew for point in found.points] == [False, True, False]
+    assert found.notes == ("n1 is not compared with n0, since it measures something else: new: autoattack (model-a)",)
+    assert history(tmp_path, "pgd-20").notes == ()  # that one is the same
+
+
+def test_another_attack_of_the_same_name_begins_anew(tmp_path: Path) -> None:
+    build_run(tmp_path / "n0", [Planned()], n=60)
+    run = build_run(tmp_path / "n1", [Planned(broken=range(30), defense="none")], n=60)
+    (cell,) = run.read_cells()
+    run.write_cell(cell.model_copy(update={"attack": cell.attack.model_copy(update={"args": {"steps": 40}})}))
+    for number in ("worst case", "pgd-20"):
+        found = history(tmp_path, number)
+        assert marks(found) == []
+        assert found.notes[0].endswith("since it measures something else: pgd-20: steps None and 40 (model-a)")
+    assert history(tmp_path, "clean").notes == ()
+
+
+def test_a_failed_night_is_no_rise_and_the_next_no_drop(tmp_path: Path) -> None:
+    sound = [Planned(broken=range(30)), Planned(attack="fgsm")]
+    failed = [Planned(status="error", reason="x", rows=[]), Planned(attack="fgsm")]
+    worse = [Planned(broken=range(45)), Planned(attack="fgsm")]
+    for name, planned in (("n0", sound), ("n1", failed), ("n2", sound), ("n3", failed), ("n4", worse)):
+        build_run(tmp_path / name, planned, n=60)
+    found = history(tmp_path)
+    assert [point.bound for point in found.points] == [False, True, False, True, False]
+    assert marks(found) == [("n4", "model-a", "jump")]  # against n2
+    assert found.notes == ()
+
+
 def test_noise_is_marked_with_the_stated_rate(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     wrong = 0
@@ -100,8 +136,10 @@ def test_runs_and_baselines_are_nights(tmp_path: Path) -> None:
     clean = history(tmp_path, "clean")
     assert {point.value for point in clean.points} == {1.0, 59 / 60, None}
     assert history(tmp_path, "pgd-20").points[1].value == 45 / 60
-    with pytest.raises(UnknownNameError, match="unknown number 'pgd-7'"):
+    with pytest.raises(UnknownNameError, match="unknown number 'pgd-7'; did you mean pgd-20"):
         history(tmp_path, "pgd-7")
+    with pytest.raises(UnknownNameError, match=r"unknown threat model 'linf:4/255'; did you mean linf:8/255"):
+        history(tmp_path, threat_model="linf:4/255")
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
@@ -114,8 +152,11 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
         history(tmp_path / "nothing")
     write(tmp_path / "other.json", baseline.snapshot(build_run(tmp_path / "x" / "y", [Planned()])).model_copy(
         update={"suite": "other"}))  # fmt: skip
-    with pytest.raises(StoreError, match=r"several suites here \(\w+, \w+\)"):
+    with pytest.raises(StoreError, match=r"several suites here \(\w+, \w+\); name one with --suite"):
         history(tmp_path)
+    assert history(tmp_path, suite="other").nights == ("other",)
+    with pytest.raises(UnknownNameError, match="unknown suite 'ohter'; did you mean other"):
+        history(tmp_path, suite="ohter")
 
 
 def test_incomplete_nights_are_at_most(tmp_path: Path) -> None:

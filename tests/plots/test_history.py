@@ -65,6 +65,14 @@ def test_nothing_changed_and_nothing_is_ringed(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["model-a", "at most: not complete"]
 
 
+def test_the_line_is_broken_where_a_history_begins_anew(tmp_path: Path) -> None:
+    for day in range(5):
+        more = [Planned(attack="autoattack", broken=range(9))] if day >= 3 else []
+        build_run(tmp_path / f"2025-01-{day + 1:02d}", [Planned(), *more])
+    lines = [line.get_ydata() for line in drawn(tmp_path).axes[0].lines if line.get_linewidth() == 1.2]
+    assert [[round(float(one), 6) for one in line] for line in lines if len(line)] == [[100, 100, 100], [55, 55]]
+
+
 def test_files_are_the_same_every_time(nights: Path, tmp_path: Path) -> None:
     files = []
     for name in ("x", "y"):

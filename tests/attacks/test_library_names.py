@@ -407,3 +407,9 @@ def test_an_image_that_is_broken_at_eps_needs_no_more_queries(model: CountedMode
         assert not queries.spent
         queries.look(pair.x[1:], right[1:])
         assert queries.spent == spent
+        queries.forget()
+        beyond = torch.where(pair.x > 0.5, pair.x - 0.3, pair.x + 0.3)
+        queries.look(beyond, wrong)
+        assert torch.equal(queries.points[1], beyond[1]) == nearest, (
+            "a fixed-eps attack has no use for points beyond eps"
+        )

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.registry import attacks
 from bench.store.published_corruptions import corruption_table
 from bench.suites.check import check
 from bench.suites.corruption_cells import expand_corruptions
 from bench.suites.expand import expand
 from bench.suites.load import load_suite
+from bench.suites.naming import resolve
 
 FOLDER = Path(__file__).parents[2] / "suites"
 SUITES = sorted(FOLDER.glob("*.yaml"))
@@ -29,6 +31,8 @@ CELLS = {
     "corruptions_mnist": 0,
     "cifar10_c": 0,
     "transfer_mnist": 12,
+    "agreement": 35,
+    "black_box": 16,
 }
 EPS = {
     "mnist_linf": ["Linf 0.3"],
@@ -44,6 +48,8 @@ EPS = {
     "corruptions_mnist": [],
     "cifar10_c": [],
     "transfer_mnist": ["Linf 0.3"],
+    "agreement": ["Linf 0.3", "L2 1.5"],
+    "black_box": ["Linf 0.2", "L2 3"],
 }
 OTHER_ATTACKS = {
     "cifar10_smoke": ["fgsm", "pgd"],
@@ -73,10 +79,27 @@ def test_every_suite_is_right_and_described(path: Path) -> None:
     assert len([cell for cell in expand(loaded.suite) if cell.defense.name == "none"]) >= CELLS[path.stem]
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_group_of_the_agreement_holds_several_libraries() -> None:
+    groups: dict[str, set[str]] = {}
+    for attack in resolve(load_suite(FOLDER / "agreement.yaml").suite).attacks:
+        groups.setdefault(str(attack.group), set()).add(str(attack.backend))
+    wanted = {"fgsm", "pgd", "cw", "deepfool", "apgd", "square", "autoattack", "hopskipjump", "boundary", "ddn", "fmn"}
+    assert set(groups) == wanted
+    assert all(len(backends) > 1 for backends in groups.values())
+
+
+def test_black_boxes_see_no_gradient_and_have_a_budget() -> None:
+    for attack in load_suite(FOLDER / "black_box.yaml").suite.attacks:
+        assert attacks.entry(attack.name).facts["kind"] in ("score", "decision")
+        assert {"n_queries", "max_queries", "repeats"} & set(attack.args)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SUITES if path.stem not in ("agreement", "black_box")], ids=lambda path: path.stem
+)
 def test_every_suite_of_models_but_the_smoke_has_the_four_attacks(path: Path) -> None:
-    attacks = [attack.name for attack in load_suite(path).suite.attacks]
-    assert attacks == OTHER_ATTACKS.get(path.stem, ["fgsm", "pgd", "cw", "autoattack"])
+    names = [attack.name for attack in load_suite(path).suite.attacks]
+    assert names == OTHER_ATTACKS.get(path.stem, ["fgsm", "pgd", "cw", "autoattack"])
 
 
 @pytest.mark.parametrize("stem", ["cifar10_linf", "cifar10_l2", "imagenet_linf"])

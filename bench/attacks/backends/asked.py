@@ -26,12 +26,13 @@ class Queries:
         threat_model: what the attack is allowed.
         num_classes: K.
         budget: queries for each image; what is asked later is not looked at. ``None`` for no limit.
-        nearest: whether the nearest point is wanted, and not any inside eps.
+        nearest: whether the nearest point is wanted wherever it lies, and not any inside eps.
 
     Attributes:
         count: queries for each image, shape (N,), int64.
         first: the query with which an adversarial point inside eps was first met, from 1; 0 where none was.
-        points: the nearest adversarial point within the budget, shape (N, C, H, W); the clean image where there was none.
+        points: the nearest adversarial point within the budget (inside eps unless ``nearest``), shape (N, C, H, W); the clean
+            image where there was none.
         distance: its distance, infinity where there was none, shape (N,).
     """
 
@@ -80,7 +81,8 @@ class Queries:
             owner = int(owners[row])
             if bool(inside[row]) and not int(self.first[owner]):
                 self.first[owner] = number[row]
-            if float(distance[row]) < float(self.distance[owner]):
+            wanted = self._nearest or bool(inside[row])
+            if wanted and float(distance[row]) < float(self.distance[owner]):
                 self.distance[owner] = distance[row]
                 self.points[owner] = x[row]
 

@@ -61,7 +61,8 @@ class NamedAttack(Attack):
             result.eot_agreement = halves_agree(model, samples, context.eot_iter)
         if self.line.kind != "white-box":
             result.queries = torch.zeros(len(samples), dtype=torch.int64)
-        size = 1 if self.line.single else max(1, len(samples))
+        # In company an image is charged with questions that a library only asks for the sake of others.
+        size = 1 if self.line.single or self._budget is not None else max(1, len(samples))
         for start in range(0, len(samples), size):
             rows = torch.arange(start, min(start + size, len(samples)))
             here = samples.take(rows.to(samples.x.device))

@@ -31,7 +31,7 @@ _MEANINGS = {
     "candidates": "classes that are looked at, those of largest logits; null for all",
     "confidence": "margin that a success must have",
     "decision_rule": "which success is the nearest: by the elastic net or by L1",
-    "init_attack": "what finds a first adversarial point: another of foolbox's minimum-norm attacks, alone or with parameters beside its name",
+    "init_attack": "what finds a first adversarial point: another of foolbox's minimum-norm attacks, or {name: it, ...}",
     "initial_const": "first weight of the loss against the distance",
     "initial_stepsize": "first step size",
     "learning_rate": "step size of the optimiser",

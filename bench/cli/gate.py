@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from bench.leaderboard.baseline import Baseline
-    from bench.leaderboard.checks import GateResult
+    from bench.leaderboard.checks import GateError, GateResult
 
 FAILED = 7
 """Exit code where the gate fails."""
+
+
+class Files(NamedTuple):
+    """Where the result goes besides the terminal."""
+
+    junit: Path | None
+    summary: Path | None
+    json: str | None
 
 
 def gate(
@@ -74,6 +82,7 @@ def gate(
     """
     from bench.errors import BenchError, UnknownNameError
     from bench.leaderboard import baseline as baselines
+    from bench.leaderboard.checks import GateError
     from bench.leaderboard.gate import GateSettings
     from bench.leaderboard.gate import gate as gated
     from bench.store.run_directory import RunDirectory
@@ -86,15 +95,21 @@ def gate(
             raise UnknownNameError(kind, value, (), known)
     if allow_incomplete and not update:
         raise BenchError("--allow-incomplete says what --update may write (accepted: with --update)")
-    directory = RunDirectory.open(run)
     if update:
-        _update(baseline, baselines.snapshot(directory), allow_incomplete)
+        _update(baseline, baselines.snapshot(RunDirectory.open(run)), allow_incomplete)
         return
-    before = baselines.read(baseline)
-    now = baselines.snapshot(directory, like=before)
     settings = GateSettings(margin, alpha, cost, cost_factor, non_inferiority, flags)  # type: ignore[arg-type]
-    result = gated(before, now, settings, run=str(directory.path))
-    _write(result, junit, summary, json)
+    files = Files(junit, summary, json)
+    try:
+        before = baselines.read(baseline)
+        directory = RunDirectory.open(run)
+        now = baselines.snapshot(directory, like=before)
+        result = gated(before, now, settings, run=str(directory.path))
+    except BenchError as error:
+        # Files of the night before would say that all is well.
+        _write(GateError(run=str(run), error=str(error)), files)
+        raise
+    _write(result, files)
     if not result.passed:
         raise typer.Exit(FAILED)
 
@@ -115,25 +130,44 @@ def _update(path: Path, found: Baseline, allow_incomplete: bool) -> None:
     )
 
 
-def _write(result: GateResult, junit: Path | None, summary: Path | None, json: str | None) -> None:
+def _write(result: GateResult | GateError, files: Files) -> None:
+    """Prints the result and writes every file that was asked for, whichever of them can't be written."""
+    from bench.errors import WriteError
+    from bench.leaderboard import gate_text
+    from bench.leaderboard.checks import GateError
+    from bench.leaderboard.junit import junit, junit_error
+    from bench.store.atomic import write_text
+
+    if isinstance(result, GateError):
+        xml, page, said = junit_error(result), gate_text.markdown_error(result), ""
+    else:
+        xml, page, said = junit(result), gate_text.markdown(result), gate_text.text(result)
+    data = result.model_dump_json(indent=1) + "\n"
+    print(data if files.json == "-" else said, end="")
+    failed = []
+    for path, write, text in (
+        (files.junit, write_text, xml),
+        (files.summary, _write_page, page),
+        (None if files.json in (None, "-") else Path(files.json), write_text, data),
+    ):
+        try:
+            if path is not None:
+                write(path, text)
+        except WriteError as error:
+            failed.append(str(error))
+    if failed and not isinstance(result, GateError):  # why it couldn't look is what to tell of
+        raise WriteError("\n".join(failed))
+
+
+def _write_page(path: Path, text: str) -> None:
+    """Adds to the page of a GitHub job, and writes any other file anew."""
     import os
 
-    from bench.leaderboard import gate_text
-    from bench.leaderboard.junit import junit as as_junit
     from bench.store.atomic import explained, write_text
 
-    if junit is not None:
-        write_text(junit, as_junit(result))
-    if summary is not None:
-        page = os.environ.get("GITHUB_STEP_SUMMARY")
-        if page and Path(page).resolve() == summary.resolve():
-            with explained(summary), summary.open("a", encoding="utf-8") as file:
-                file.write(gate_text.markdown(result) + "\n")
-        else:
-            write_text(summary, gate_text.markdown(result))
-    if json == "-":
-        print(result.model_dump_json(indent=1))
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page and Path(page).resolve() == path.resolve():
+        with explained(path), path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
     else:
-        if json is not None:
-            write_text(Path(json), result.model_dump_json(indent=1) + "\n")
-        print(gate_text.text(result), end="")
+        write_text(path, text)

@@ -26,6 +26,8 @@ class Check(Record):
     baseline: float | None = None
     """accuracy or cost in the baseline"""
     now: float | None = None
+    bound: bool = False
+    """whether ``now`` is only known to be at most that: something of the row is missing, failed or invalid"""
     lost: int | None = None
     """samples that the baseline keeps and the run loses"""
     gained: int | None = None
@@ -62,3 +64,12 @@ class GateResult(Record):
     def failed(self) -> tuple[Check, ...]:
         """The checks that didn't pass."""
         return tuple(check for check in self.checks if not check.passed)
+
+
+class GateError(Record):
+    """Why a gate couldn't look."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: str
+    passed: Literal[False] = False
+    error: str

@@ -135,7 +135,8 @@ def _tests(row: BaselineRow, now: BaselineRow | None, n: int) -> Iterator[_Test]
     for name, cell in cells.items() if len(row.cells) > 1 else ():
         after = None if now is None else now.cells.get(name)
         if after is None or cell.definition == after.definition or not after.definition:
-            yield from _test(row, name, False, cell.robust, None if after is None else after.robust, n)
+            invalid = after is not None and "invalid" in after.flags.values()
+            yield from _test(row, name, False, cell.robust, None if after is None else after.robust, n, invalid)
 
 
 def _test(
@@ -190,9 +191,10 @@ def _accuracy(test: _Test, found: tuple[float, float] | None, settings: GateSett
     low = None
     if settings.non_inferiority is not None:
         low = paired_interval(test.after, test.before, 1 - 2 * settings.alpha).low
-        passed = 100 * low > -settings.non_inferiority
-        message += f"; the change is above {100 * low:+.1f} points ({_level(settings)}), asked for above "
-        message += f"{-settings.non_inferiority:+.1f}"
+        passed = 100 * low > -settings.non_inferiority and not test.bound
+        said = "nothing is shown of a number that is only known to be at most that" if test.bound else ""
+        said = said or f"the change is above {100 * low:+.1f} points ({_level(settings)})"
+        message += f"; {said}, asked for above {-settings.non_inferiority:+.1f}"
     else:
         real = corrected is not None and corrected <= settings.alpha
         passed = not (real and 100 * (before - after) > settings.margin + _ROUNDING)
@@ -207,6 +209,7 @@ def _accuracy(test: _Test, found: tuple[float, float] | None, settings: GateSett
         message=message,
         baseline=before,
         now=after,
+        bound=test.bound,
         lost=lost,
         gained=gained,
         p=p,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from bench.leaderboard.cells import CLEAN, WORST
-from bench.leaderboard.checks import Check, GateResult
+from bench.leaderboard.checks import Check, GateError, GateResult
 from bench.leaderboard.grid import percent
 from bench.leaderboard.markdown import escape
 
@@ -36,6 +36,11 @@ def markdown(result: GateResult) -> str:
     if result.notes:
         parts.append("\n".join(f"- note: {escape(note)}" for note in result.notes))
     return "\n\n".join([*parts, escape(_asked(result))]) + "\n"
+
+
+def markdown_error(error: GateError) -> str:
+    """Why the gate couldn't look, as Markdown."""
+    return f"## ❌ gate could not look at {escape(error.run)}\n\n{escape(' '.join(error.error.split()))}\n"
 
 
 def _verdict(result: GateResult) -> str:
@@ -73,6 +78,7 @@ def _shown(result: GateResult) -> list[Check]:
 
 
 def _row(check: Check) -> tuple[str, ...]:
+    at_most = "≤ " if check.bound else ""
     change = None if check.now is None or check.baseline is None else 100 * (check.now - check.baseline)
     return (
         "" if check.passed else "FAILED",
@@ -80,8 +86,8 @@ def _row(check: Check) -> tuple[str, ...]:
         check.row,
         check.number,
         "–" if check.baseline is None else percent(check.baseline),
-        "–" if check.now is None else percent(check.now),
-        "–" if change is None else f"{round(change, 1) + 0.0:+.1f}",
+        "–" if check.now is None else at_most + percent(check.now),
+        "–" if change is None else f"{at_most}{round(change, 1) + 0.0:+.1f}",
         "–" if check.lost is None else str(check.lost),
         "–" if check.gained is None else str(check.gained),
         "–"

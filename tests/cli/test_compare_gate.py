@@ -120,6 +120,41 @@ def test_a_planted_regression_fails_the_gate(bench: object, tmp_path: Path, monk
     ]
 
 
+def test_what_cannot_be_looked_at_stands_in_every_file(bench: object, tmp_path: Path) -> None:
+    run, baseline = build_run(tmp_path / "run", [Planned()]).path, tmp_path / "b.json"
+    assert bench("gate", run, "--baseline", baseline, "--update").code == 0  # type: ignore[operator]
+    names = {option: tmp_path / f"gate{option}" for option in ("--junit", "--summary", "--json")}
+    files = [word for pair in names.items() for word in pair]
+    assert bench("gate", run, "--baseline", baseline, *files).code == 0  # type: ignore[operator]
+    ended = bench("gate", tmp_path / "<b>", "--baseline", baseline, *files)  # type: ignore[operator]
+    assert ended.code == 2
+    root = ElementTree.parse(names["--junit"]).getroot()
+    assert (root.get("errors"), root.get("failures")) == ("1", "0")
+    (error,) = root.findall(".//testcase/error")
+    assert "no run.json here" in str(error.get("message"))
+    assert r"could not look at" in names["--summary"].read_text()
+    assert "<b>" not in names["--summary"].read_text()
+    found = json.loads(names["--json"].read_text())
+    assert (found["passed"], found["error"]) == (False, error.get("message"))
+    baseline.write_text("")
+    ended = bench("gate", run, "--baseline", baseline, "--json", "-")  # type: ignore[operator]
+    assert ended.code == 2
+    assert "b.json: damaged" in json.loads(ended.out)["error"]
+
+
+def test_a_result_outlives_files_that_cannot_be_written(bench: object, tmp_path: Path) -> None:
+    before = build_run(tmp_path / "before", [Planned()], n=60).path
+    now = build_run(tmp_path / "now", [Planned(broken=range(15))], n=60).path
+    baseline, summary = tmp_path / "b.json", tmp_path / "s.md"
+    assert bench("gate", before, "--baseline", baseline, "--update").code == 0  # type: ignore[operator]
+    closed = baseline / "j.xml"  # a file is no directory
+    ended = bench("gate", now, "--baseline", baseline, "--junit", closed, "--summary", summary)  # type: ignore[operator]
+    assert ended.code == 5
+    assert "j.xml: can't write" in ended.err
+    assert ended.out.startswith("gate failed: ")
+    assert "gate failed" in summary.read_text()
+
+
 def test_an_incomplete_run_is_no_baseline(bench: object, tmp_path: Path) -> None:
     planned = [Planned(), Planned(attack="fgsm", status="error", reason="x", rows=[])]
     run, baseline = build_run(tmp_path / "run", planned).path, tmp_path / "b.json"

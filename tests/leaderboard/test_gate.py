@@ -144,6 +144,29 @@ def test_failed_cells_fail(tmp_path: Path, now: Planned | None, status: str) -> 
     assert ("pgd-20", "accuracy") in said(result)
 
 
+def test_a_bound_is_shown_as_one_and_shows_nothing(tmp_path: Path) -> None:
+    before = [Planned(attack="fgsm", broken=range(5)), Planned(attack="pgd-20", broken=range(20))]
+    now = [before[0], Planned(attack="pgd-20", status="error", reason="x", rows=[])]
+    result = gated(tmp_path / "a", before, now)
+    assert accuracy(result, "worst case").bound
+    for text in (gate_text.text(result), gate_text.markdown(result)):
+        assert "≤ 91.7" in text
+        assert "≤ +25.0" in text
+    shown = gated(tmp_path / "b", before, now, non_inferiority=10)
+    assert accuracy(shown, "clean").passed
+    assert "nothing is shown" in accuracy(shown, "worst case").message
+    assert not accuracy(shown, "worst case").passed
+
+
+def test_an_invalid_cell_shows_nothing(tmp_path: Path) -> None:
+    flag = Flag(rule="r", severity="invalid", message="m")
+    planned = [Planned(attack="fgsm"), Planned()]
+    result = gated(tmp_path, planned, [planned[0], Planned(flags=(flag,))], flags="none", non_inferiority=10)
+    assert {check.number: check.passed for check in result.checks if check.check == "accuracy"} == {
+        "clean": True, "worst case": False, "fgsm": True, "pgd-20": False
+    }  # fmt: skip
+
+
 def test_a_missing_row_fails(tmp_path: Path) -> None:
     result = gated(tmp_path, [Planned(model="x"), Planned(model="y")], [Planned(model="x")])
     assert {check.row for check in result.failed} == {"y"}

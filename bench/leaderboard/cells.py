@@ -31,6 +31,30 @@ def named_cells(cells: Iterable[CellOutcome]) -> dict[str, CellOutcome]:
     return found
 
 
+def reseeded(
+    mine: dict[str, CellOutcome], theirs: dict[str, CellOutcome]
+) -> tuple[dict[str, CellOutcome], tuple[str, ...]]:
+    """The cells of B by the names of A's, and notes on what was renamed.
+
+    An attack that ran with as many other seeds is the same attack with other draws.
+
+    Args:
+        mine: the cells of A by name.
+        theirs: those of B.
+    """
+    alone = [
+        {name: cell for name, cell in one.items() if name not in other}
+        for one, other in ((mine, theirs), (theirs, mine))
+    ]
+    kinds = dict.fromkeys((cell.role, cell.attack) for cell in alone[0].values() if cell.role != "submitted")
+    names: dict[str, str] = {}
+    for kind in kinds:
+        a, b = ([name for name, cell in one.items() if (cell.role, cell.attack) == kind] for one in alone)
+        names |= dict(zip(b, a, strict=True)) if len(a) == len(b) else {}
+    seeds = dict.fromkeys(f"seed {mine[a].seed} in A, {theirs[b].seed} in B" for b, a in names.items())
+    return {names.get(name, name): cell for name, cell in theirs.items()}, tuple(seeds)
+
+
 def definition(result: CellResult) -> dict[str, Any]:  # Any: JSON values
     """What a cell's attack is: its name, its backend, its search and all parameters."""
     attack = result.attack

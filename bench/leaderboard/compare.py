@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import StoreError
-from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells
+from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells, reseeded
 from bench.leaderboard.comparison import Comparison, Entry, Kind, Pair, Refused, Side
 from bench.leaderboard.matched import EVERYTHING, Chosen, matched
 from bench.metrics import estimates
@@ -128,7 +128,8 @@ def _occurrences(digests: Sequence[str]) -> dict[tuple[str, int], int]:
 
 def _pair(one: RunOutcome, left: RowOutcome, other: RunOutcome, right: RowOutcome) -> Pair:
     shared = _shared(one, other)
-    mine, theirs = named_cells(left.attacked), named_cells(right.attacked)
+    mine = named_cells(left.attacked)
+    theirs, seeds = reseeded(mine, named_cells(right.attacked))
     same, differing = _same_attacks(mine, theirs)
     entries = [_clean(left, right, shared)]
     entries += [_cell(name, mine.get(name), theirs.get(name), shared) for name in _shown(left, right, mine, theirs)]
@@ -143,7 +144,7 @@ def _pair(one: RunOutcome, left: RowOutcome, other: RunOutcome, right: RowOutcom
         only_a=len(one.sample_ids) - len(shared.a),
         only_b=len(other.sample_ids) - len(shared.b),
         entries=tuple(entries),
-        notes=_notes(left, right),
+        notes=(*_notes(left, right), *seeds),
     )
 
 

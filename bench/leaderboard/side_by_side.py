@@ -12,6 +12,7 @@ from bench.leaderboard import latex as tex
 from bench.leaderboard import markdown as md
 from bench.leaderboard.comparison import Comparison, Entry, Pair
 from bench.leaderboard.grid import Words, percent
+from bench.leaderboard.paper.texts import GLYPH, escape
 from bench.store.records import Estimate
 
 _HEADERS = ("", "A", "B", "B - A, points", "lost", "gained", "p", "Holm", "passes", "seconds")
@@ -58,7 +59,7 @@ def markdown(found: Comparison) -> str:
 def latex(found: Comparison) -> str:
     """One ``table`` environment per pair of rows, with booktabs."""
     head = r"% made by bench compare; needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}"
-    parts = [head]
+    parts = [head, GLYPH]
     for pair in found.pairs:
         drawn = tabulate(
             _rows(pair, tex.WORDS, found.alpha),
@@ -72,13 +73,10 @@ def latex(found: Comparison) -> str:
                 [
                     r"\begin{table}[htbp]",
                     r"\centering",
-                    r"\caption{" + tex.escape(f"{_title(pair)} · {_heading(found)}") + "}",
+                    r"\caption{" + escape(f"{_title(pair)} · {_heading(found)}") + "}",
                     r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
                     tex.marked_up(drawn).strip() + "}",
-                    *(
-                        rf"\par\smallskip{{\footnotesize\raggedright {tex.escape(line)}\par}}"
-                        for line in _reasons(pair)
-                    ),
+                    *(rf"\par\smallskip{{\footnotesize\raggedright {escape(line)}\par}}" for line in _reasons(pair)),
                     r"\end{table}",
                 ]
             )

@@ -83,6 +83,22 @@ def test_images_pair_by_digest(tmp_path: Path) -> None:
         assert format in ("csv", "json") or "20 only in A" in text
 
 
+def test_an_attack_with_another_seed_is_the_same_attack(tmp_path: Path) -> None:
+    a = [Planned(attack="fgsm", broken=[0]), Planned(broken=range(8))]
+    b = [Planned(attack="fgsm", broken=[0], seed=3), Planned(broken=range(20), seed=3)]
+    (pair,) = two(tmp_path, a, b).pairs
+    assert [one.name for one in pair.entries] == ["clean", "fgsm", "pgd-20", "worst case"]
+    assert len(entry(pair, "pgd-20").lost) == len(entry(pair, "worst case").lost) == 12
+    assert pair.notes == ("seed 0 in A, 3 in B",)
+
+
+def test_more_seeds_are_a_stronger_attack(tmp_path: Path) -> None:
+    (pair,) = two(tmp_path, [Planned()], [Planned(seed=1), Planned(seed=2, broken=range(9))]).pairs
+    assert entry(pair, "worst case").p is None
+    assert "pgd-20 (seed 1): only B has it, A doesn't" in entry(pair, "worst case").reason
+    assert pair.notes == ()
+
+
 def test_rows_of_one_run(tmp_path: Path) -> None:
     planned = [
         Planned(model="x", attack="fgsm", broken=range(5)),
@@ -206,7 +222,7 @@ def test_markup_in_names_is_escaped(tmp_path: Path) -> None:
     line = next(line for line in markdown.splitlines() if line.startswith("| m_1"))
     assert len(re.split(r"(?<!\\)\|", line)) == 12
     tex = FORMATS["latex"](odd)
-    assert r"m\_1 \& \textless{}b\textgreater{}\textbar{}*x*" in tex
+    assert r"m\_1 \& \textless{}b\textgreater{}\textbar{}{*}x{*}" in tex
     assert r"b\%\_\$" in tex
     assert next(csv.reader(io.StringIO(FORMATS["csv"](odd).split("\n", 1)[1])))[2] == ODD
     assert Comparison.model_validate_json(FORMATS["json"](odd)) == odd

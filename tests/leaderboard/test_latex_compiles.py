@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from paper_run import NASTY, defended_run, library_run, long_run, paper_run
 
+from bench.leaderboard import side_by_side
+from bench.leaderboard.compare import compare
 from bench.leaderboard.latex import latex
 from bench.leaderboard.paper import contents, write
 from bench.leaderboard.paper.bibliography import Bibliography, literature
@@ -157,6 +159,16 @@ def test_every_character_compiles(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     compiled(tmp_path, "all", bibtex=False)
+
+
+def test_a_comparison_compiles(tmp_path: Path) -> None:
+    a, b = (paper_run(tmp_path / name / "run") for name in ("a&b_%$#{}~^ <b>ΩДß", "ü"))
+    (tmp_path / "sides.tex").write_text(
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{mathptmx,booktabs,graphicx,textcomp}\n"
+        f"\\begin{{document}}\n{side_by_side.latex(compare(a, b))}\n\\end{{document}}\n",
+        encoding="utf-8",
+    )
+    compiled(tmp_path, "sides", bibtex=False)
 
 
 def test_the_leaderboard_compiles(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def paper(
         str | None,
         typer.Option(
             "--columns",
-            help="Columns in their order, such as model,clean,pgd-20,autoattack,worst-case; those of the style by default.",
+            help="Columns in their order, such as model,defense,clean,pgd-20,worst-case; those of the style by default.",
             metavar="NAMES",
         ),
     ] = None,

@@ -28,7 +28,7 @@ def test_paper_writes_beside_the_run(bench: object, papers: Path) -> None:
 
 def test_paper_takes_options(bench: object, papers: Path, tmp_path: Path) -> None:
     ended = bench(  # type: ignore[operator]
-        "paper", papers, "--out", tmp_path, "--columns", "model,clean,worst", "--no-intervals", "--caption", "Ours",
+        "paper", papers, "--out", tmp_path, "--columns", "model,defense,clean,worst", "--no-intervals", "--caption", "Ours",
         "--label", "tab:x", "--plots", "none", "--page-rows", "2",
     )  # fmt: skip
     assert ended.code == 0, ended.err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from paper_run import NASTY, defended_run, library_run, long_run, paper_run
+from synthetic_run import Planned, build_run
 
 from bench.errors import BenchError, UnknownNameError
 from bench.leaderboard.paper import contents, write
@@ -106,12 +107,30 @@ def test_robustbench_and_defense_styles(run: RunDirectory) -> None:
 
 
 def test_columns_and_intervals_are_chosen(run: RunDirectory) -> None:
-    text = table(run, columns=("model", "CLEAN", "pgd_20", "Worst Case"), intervals=False)
-    assert head(text) == ["Model", "Clean", "PGD-20", "Worst case"]
+    text = table(run, columns=("model", "Defense", "CLEAN", "pgd_20", "Worst Case"), intervals=False)
+    assert head(text) == ["Model", "Defense", "Clean", "PGD-20", "Worst case"]
     assert "scriptsize" not in text
     assert "interval" not in text
     with pytest.raises(UnknownNameError, match=r"unknown column 'pgd-2000'; did you mean pgd-20.*known: rank, model"):
         table(run, columns=("pgd-2000",))
+
+
+@pytest.mark.parametrize(
+    ("columns", "lacking"),
+    [(("model", "clean"), "defense"), (("defense", "clean"), "model"), (("clean", "rank"), "model and defense")],
+)
+def test_columns_that_leave_rows_without_a_name_are_refused(
+    run: RunDirectory, columns: tuple[str, ...], lacking: str
+) -> None:
+    with pytest.raises(BenchError, match=rf"--columns {','.join(columns)}: rows .* \(accepted: with {lacking}\)"):
+        table(run, columns=columns)
+
+
+def test_bare_models_need_no_defense_and_one_model_no_name(tmp_path: Path) -> None:
+    bare = build_run(tmp_path / "bare", [Planned(model="a"), Planned(model="b", broken=[1])])
+    assert head(table(bare, columns=("model", "clean"))) == ["Model", "Clean"]
+    one = build_run(tmp_path / "one", [Planned(), Planned(defense="jpeg-q75", broken=[1])])
+    assert head(table(one, columns=("defense", "clean"))) == ["Defense", "Clean"]
 
 
 @pytest.mark.parametrize(

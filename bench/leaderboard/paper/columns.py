@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.errors import UnknownNameError
+from bench.errors import BenchError, UnknownNameError
 from bench.leaderboard.grid import percent
 from bench.leaderboard.paper.texts import escape, stacked
 from bench.leaderboard.records import Row, Score, Table
@@ -120,6 +120,22 @@ def chosen(known: Mapping[str, Column], names: Iterable[str], everywhere: Iterab
         if name in known and all(column.name != name for column in found):
             found.append(known[name])
     return found
+
+
+def tell_apart(lines: Sequence[Line], shown: Sequence[Column]) -> None:
+    """Sees to it that no two rows of a table have the same name.
+
+    Raises:
+        BenchError: where they would, with the columns that are needed.
+    """
+    names = [column.name for column in shown]
+    needed = [name for name in ("model", "defense") if len({getattr(line.row, name) for line in lines}) > 1]
+    lacking = [name for name in needed if name not in names]
+    seen = {tuple(getattr(line.row, name) for name in needed if name in names) for line in lines}
+    if lacking and len(seen) < len(lines):
+        raise BenchError(
+            f"--columns {','.join(names)}: rows of the table can't be told apart (accepted: with {' and '.join(lacking)})"
+        )
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from bench.leaderboard.grid import said
 from bench.leaderboard.paper import pages, styles
 from bench.leaderboard.paper.bibliography import Bibliography
-from bench.leaderboard.paper.columns import WORST, Column, Entry, Line, chosen, columns
+from bench.leaderboard.paper.columns import WORST, Column, Entry, Line, chosen, columns, tell_apart
 from bench.leaderboard.paper.legend import legend
 from bench.leaderboard.paper.lines import lines
 from bench.leaderboard.paper.naming import attack_names
@@ -41,6 +41,7 @@ def tables(outcome: RunOutcome, board: Leaderboard, choices: styles.Choices, cit
 
     Raises:
         UnknownNameError: for a column that no table has.
+        BenchError: for columns in which two rows would have the same name.
     """
     attacks = attack_names(outcome.record.suite.attacks)
     made = [_Drawn(outcome, board, table, choices, cited, attacks) for table in board.tables]
@@ -94,6 +95,7 @@ class _Drawn:
             attacks=self.table.attacks,
         )
         shown = chosen(self.known, names, everywhere)
+        tell_apart(self.lines, shown)
         numbers = sum(not column.left for column in shown)
         environment = "table*" if numbers > _WIDE else "table"
         label = self.choices.label or f"tab:{self.board.suite}"

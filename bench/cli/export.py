@@ -86,5 +86,5 @@ def _check(reported: str) -> None:
 
     from bench.errors import BenchError
 
-    if not re.fullmatch(r"\d{1,3}(\.\d{1,2})?", reported):
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,2})?", reported) or float(reported) > 100:
         raise BenchError(f"--reported: a number in % with at most two decimals, such as 46.06, got {reported!r}")

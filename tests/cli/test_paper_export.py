@@ -75,6 +75,7 @@ def test_export_refuses(bench: object, papers: Path, tmp_path: Path) -> None:
         ((), "--robustbench"),
         (("--robustbench",), "--allow-subset"),
         (("--robustbench", "--allow-subset", "--reported", "about 50"), "--reported: a number in %"),
+        (("--robustbench", "--allow-subset", "--reported", "100.01"), "--reported: a number in %"),
     ):
         ended = bench("export", papers, "--out", tmp_path / "out", *words)  # type: ignore[operator]
         assert ended.code == 2

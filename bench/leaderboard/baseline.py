@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from bench.digests import value_digest
 from bench.errors import SchemaError, StoreError
-from bench.leaderboard.cells import definition, named_cells
+from bench.leaderboard.cells import NOTHING_ATTACKED, definition, named_cells
 from bench.leaderboard.records import Record
 from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.atomic import write_text
@@ -126,9 +126,11 @@ def snapshot(run: RunDirectory, like: Baseline | None = None) -> Baseline:
         like: a baseline whose cells alone count in each worst case; cells that it lacks are kept beside them.
 
     Raises:
-        StoreError: where the records can't be read, or a sample has no row in any cell.
+        StoreError: where the records can't be read, nothing was attacked, or a sample has no row in any cell.
     """
     outcome = read_outcomes(run)
+    if not outcome.rows and outcome.corrupted:
+        raise StoreError(f"{run.path}: {NOTHING_ATTACKED}")
     lacking = sum(not digest for digest in outcome.sample_digests) or (0 if outcome.sample_digests else 1)
     if lacking:
         raise StoreError(f"{run.path}: {lacking:,} samples have no row in any cell; run the suite again")

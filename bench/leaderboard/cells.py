@@ -9,6 +9,10 @@ from bench.store.outcomes import CellOutcome
 from bench.store.records import CellResult
 
 CLEAN, WORST = "clean", "worst case"
+NOTHING_ATTACKED = (
+    "nothing was attacked here, and common corruptions are in no baseline and no comparison "
+    "(accepted: a suite with attacks)"
+)
 _ROLES = {"gradient_free": "gradient-free", "suite": ""}
 
 

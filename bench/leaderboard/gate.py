@@ -52,7 +52,14 @@ class GateSettings:
     flags: FlagKind = "warning"
 
 
-def gate(baseline: Baseline, now: Baseline, settings: GateSettings = GateSettings(), *, run: str = "") -> GateResult:
+def gate(
+    baseline: Baseline,
+    now: Baseline,
+    settings: GateSettings = GateSettings(),
+    *,
+    run: str = "",
+    notes: Sequence[str] = (),
+) -> GateResult:
     """Checks a run against a baseline.
 
     Args:
@@ -60,6 +67,7 @@ def gate(baseline: Baseline, now: Baseline, settings: GateSettings = GateSetting
         now: the run, as :func:`bench.leaderboard.baseline.snapshot` makes it with ``like=baseline``.
         settings: what is let through.
         run: how the run is called in the result.
+        notes: what else the result is to say.
 
     Raises:
         StoreError: where the two can't be compared: another suite, dataset or other samples.
@@ -85,7 +93,7 @@ def gate(baseline: Baseline, now: Baseline, settings: GateSettings = GateSetting
         tests=len(adjusted),
         passed=all(check.passed for check in checks),
         checks=tuple(checks),
-        notes=tuple(_new(baseline, now)),
+        notes=(*_new(baseline, now), *notes),
     )
 
 

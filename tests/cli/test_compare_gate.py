@@ -19,6 +19,7 @@ from bench.runner.options import RunSettings
 from bench.runner.run import run_suite
 from bench.suites.load import load_suite
 from bench.suites.places import Places
+from bench.suites.spec import Suite
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
@@ -140,6 +141,18 @@ def test_what_cannot_be_looked_at_stands_in_every_file(bench: object, tmp_path: 
     ended = bench("gate", run, "--baseline", baseline, "--json", "-")  # type: ignore[operator]
     assert ended.code == 2
     assert "b.json: damaged" in json.loads(ended.out)["error"]
+
+
+def test_the_gate_says_that_it_does_not_look_at_corruptions(bench: object, tmp_path: Path) -> None:
+    run, baseline = build_run(tmp_path / "run", [Planned()]), tmp_path / "b.json"
+    assert bench("gate", run.path, "--baseline", baseline, "--update").code == 0  # type: ignore[operator]
+    assert "corruptions" not in bench("gate", run.path, "--baseline", baseline).out  # type: ignore[operator]
+    record = run.read_run()
+    suite = Suite.model_validate({**record.suite.model_dump(), "corruptions": [{"name": "fog", "severities": [1]}]})
+    run.write_run(record.model_copy(update={"suite": suite, "corruption_cells": ("fog-1-0123456789ab",)}))
+    ended = bench("gate", run.path, "--baseline", baseline)  # type: ignore[operator]
+    assert ended.code == 0, ended.err
+    assert "note: common corruptions are not looked at" in ended.out
 
 
 def test_a_result_outlives_files_that_cannot_be_written(bench: object, tmp_path: Path) -> None:

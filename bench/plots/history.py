@@ -79,10 +79,10 @@ def _panel(axis: Axes, frame: pd.DataFrame, nights: Sequence[str], rows: Sequenc
                 markersize=4,
                 zorder=3,
             )
+            if few:
+                axis.fill_between(at[piece], low[piece], high[piece], color=colour, alpha=0.12, linewidth=0, zorder=1)
         hollow = own["bound"].to_numpy(dtype=bool)
         axis.plot(at[hollow], value[hollow], marker, color="white", markeredgecolor=colour, markersize=4, zorder=3.5)
-        if few:
-            axis.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0, zorder=1)
         for place, height, change, difference in zip(at, value, own["change"], own["difference"], strict=True):
             if change:
                 _mark(axis, place, height, change, difference)

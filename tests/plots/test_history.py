@@ -69,8 +69,10 @@ def test_the_line_is_broken_where_a_history_begins_anew(tmp_path: Path) -> None:
     for day in range(5):
         more = [Planned(attack="autoattack", broken=range(9))] if day >= 3 else []
         build_run(tmp_path / f"2025-01-{day + 1:02d}", [Planned(), *more])
-    lines = [line.get_ydata() for line in drawn(tmp_path).axes[0].lines if line.get_linewidth() == 1.2]
+    axis = drawn(tmp_path).axes[0]
+    lines = [line.get_ydata() for line in axis.lines if line.get_linewidth() == 1.2]
     assert [[round(float(one), 6) for one in line] for line in lines if len(line)] == [[100, 100, 100], [55, 55]]
+    assert [float(np.ptp(band.get_paths()[0].vertices[:, 0])) for band in axis.collections] == [2, 1]
 
 
 def test_files_are_the_same_every_time(nights: Path, tmp_path: Path) -> None:

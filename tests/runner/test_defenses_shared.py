@@ -61,8 +61,10 @@ run: {{save_adversarial: none, scoring_draws: {draws}, gradient_free_queries: 10
     return table
 
 
-def test_every_purifier_is_asked() -> None:
-    purifiers = {name for name, entry in defenses.TABLE.items() if entry.facts["kind"] == "purifier"}
+def test_every_purifier_of_our_own_is_asked() -> None:
+    purifiers = {
+        name for name, entry in defenses.TABLE.items() if entry.facts["kind"] == "purifier" and "." not in name
+    }
     assert purifiers - NO_WEIGHTS == set(PURIFIERS)
 
 

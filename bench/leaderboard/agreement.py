@@ -17,7 +17,7 @@ AGREEMENT = (
     "Agreement of libraries. Attacks of one group are the same attack; more and less: images that an attack broke and the "
     "first of its group didn't, and the other way round; ≠: the two differ by McNemar's exact test with Holm's correction at "
     "0.05. Distance: median over the images that are classified correctly, of minimum-norm attacks. Passes and time are for "
-    "each image."
+    "each image. ≤: something marks the number as invalid; the notes of the leaderboard say what."
 )
 
 
@@ -73,7 +73,7 @@ def _lines(row: RowOutcome, group: str, cells: Sequence[CellOutcome]) -> Iterato
         if cell.status != "done":
             yield line
             continue
-        line = line.model_copy(update=_numbers(cell))
+        line = line.model_copy(update={**_numbers(cell), "valid": cell.valid})
         if cell is not first and first.status == "done":
             here, there = cell.clean_correct & cell.robust, first.clean_correct & first.robust
             more, less = int((there & ~here).sum()), int((here & ~there).sum())
@@ -144,4 +144,5 @@ def _texts(line: Agreed, words: Words) -> tuple[str, ...]:
     counts = (words.dash, words.dash) if line.more is None else (str(line.more), str(line.less))
     passes = tuple(words.dash if one is None else f"{one:,.1f}" for one in (line.forwards, line.backwards))
     time = words.dash if line.seconds is None else f"{1000 * line.seconds:,.1f}"
-    return (percent(line.robust.value) + differs, *counts, distance, *passes, time)
+    bound = "" if line.valid else "≤ "
+    return (bound + percent(line.robust.value) + differs, *counts, distance, *passes, time)

@@ -307,6 +307,8 @@ class Agreed(Record):
     status: str
     reason: str = ""
     robust: Estimate | None = None
+    valid: bool = True
+    """whether nothing marks the number as invalid"""
     more: int | None = None
     """images that it broke and the first of its group didn't"""
     less: int | None = None

@@ -92,8 +92,9 @@ LINES: tuple[Line, ...] = (
     ),
     Line(
         "VirtualAdversarialMethod",
-        "power iterations on the divergence from the clean prediction",
+        "power iterations on the divergence from the clean prediction, by finite differences",
         ("l2",),
+        "score",
         paper="Miyato et al. 2016, arXiv:1507.00677",
         probabilities=True,
     ),

@@ -107,6 +107,10 @@ def _signed(number: int) -> int:
 _GOLDEN, _FIRST, _SECOND = (_signed(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
+_seed_numpy = np.random.seed
+"""numpy's own: while a library searches, nobody else may seed it (:mod:`bench.attacks.backends.library_draws`)."""
+
+
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seeds the global generators of torch, numpy and Python, for libraries; puts them back afterwards."""
@@ -114,7 +118,7 @@ def global_seed(seed: int) -> Iterator[None]:
     state, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        np.random.seed(seed)
+        _seed_numpy(seed)
         random.seed(seed)
         try:
             yield
@@ -126,5 +130,5 @@ def global_seed(seed: int) -> Iterator[None]:
 def reseed(seed: int) -> None:
     """Inside :func:`global_seed`: seeds the generators of torch on the CPU, numpy and Python again, where it is done often."""
     torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)
+    _seed_numpy(seed)
     random.seed(seed)

@@ -25,7 +25,7 @@ from bench.attacks.backends.asked import Asked, Queries
 from bench.attacks.backends.foolbox import foolbox
 from bench.attacks.backends.library_draws import seeded_generators
 from bench.attacks.base import AttackContext, AttackResult, Samples
-from bench.attacks.draws import Draws
+from bench.attacks.draws import Draws, global_seed
 from bench.attacks.libraries import line
 from bench.errors import AttackError, UnknownNameError
 from bench.models.wrapper import CountedModel
@@ -233,6 +233,10 @@ def test_generators_that_a_library_makes_itself_are_seeded() -> None:
                 *own,
             ]
 
+    with seeded_generators(1), global_seed(7):
+        inside = np.random.rand()
+    with global_seed(7):
+        assert np.random.rand() == inside, "what a defense draws from its keys stays its own"
     assert drawn(1) == drawn(1)
     assert drawn(1)[:3] != drawn(2)[:3]
     assert drawn(1)[3:] == [np.random.RandomState(3).rand(), np.random.default_rng(3).random()]

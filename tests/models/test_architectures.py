@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from bench import _imports, registry
@@ -16,13 +18,17 @@ from bench.models.architectures import building
 
 PARAMETERS = {
     "mnist_cnn": ((1, 28, 28), 166_406),
+    "madry_cnn": ((1, 28, 28), 3_274_634),
     "denoising_autoencoder": ((1, 28, 28), 64_449),
     "wong_kolter": ((3, 32, 32), 214_918),
+    "dncnn": ((1, 28, 28), 555_137),
     "resnet_2b": ((3, 32, 32), 112_006),
     "resnet18": ((3, 32, 32), 11_173_962),
+    "preact_resnet": ((3, 32, 32), 691_674),
     "preact_resnet18": ((3, 32, 32), 11_172_170),
     "wide_resnet_28_10": ((3, 32, 32), 36_479_194),
     "wide_resnet_34_10": ((3, 32, 32), 46_160_474),
+    "vit_small": ((3, 32, 32), 21_342_346),
 }
 
 
@@ -79,6 +85,48 @@ def test_wong_kolter_covers_its_relatives() -> None:
     assert medium(torch.rand(1, 3, 32, 32)).shape == (1, 10)
 
 
+@pytest.mark.parametrize("args", [{"width": 32, "blocks": 2}, {"width": 16, "blocks": 1, "activation": "silu"}])
+def test_the_small_preact_resnet_is_a_wide_residual_network(args: dict[str, Any]) -> None:
+    wide = _imports.robustbench("robustbench.model_zoo.architectures.wide_resnet").WideResNet
+    theirs = wide(depth=6 * args["blocks"] + 4, widen_factor=args["width"] // 16, sub_block1=False).eval()
+    if args.get("activation") == "silu":
+        for module in theirs.modules():
+            for name, child in module.named_children():
+                if isinstance(child, nn.ReLU):
+                    setattr(module, name, nn.SiLU())
+    ours = building.build("preact_resnet", args, num_classes=10)
+    for own, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        own.copy_(other)
+    x = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs((x - 0.5) / 0.25), rtol=1e-4, atol=1e-5)
+
+
+def test_the_small_preact_resnet_grows_to_wrn_28_10() -> None:
+    with torch.device("meta"):
+        network = building.build("preact_resnet", {"width": 160, "blocks": 4}, num_classes=10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS["wide_resnet_28_10"][1]
+
+
+def test_dncnn_begins_as_the_identity_and_takes_the_authors_weights(shared: Path) -> None:
+    network = building.build("dncnn", {}, num_classes=10)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.from_numpy(np.asarray(Image.open(shared / "denoise" / "Set12" / "01.png"), np.float32) / 255)
+    x = picture.view(1, 1, *picture.shape)
+    noisy = x + 25 / 255 * torch.randn(x.shape, generator=generator)
+    with torch.no_grad():
+        assert torch.equal(network(noisy), noisy)
+        network.load_state_dict(torch.load(shared / "denoise" / "kair_dncnn_25.pth", weights_only=True))
+        psnr = -10 * (network(noisy) - x).square().mean().log10()
+    assert float(psnr) == pytest.approx(30.18, abs=0.1)  # the paper's Table II, for this picture
+
+
+def test_a_vit_for_small_images_has_patches_of_four_pixels() -> None:
+    network = building.build("vit_small", {"image_size": 16}, num_classes=10)
+    assert network.state_dict()["patch_embed.proj.weight"].shape == (384, 3, 4, 4)
+    assert network.state_dict()["pos_embed"].shape == (1, 1 + 16, 384)
+
+
 def test_preact_resnet18_is_that_of_wong2020fast() -> None:
     """RobustBench's entry without its normalisation."""
     entry = _imports.robustbench("robustbench.model_zoo.cifar10").linf["Wong2020Fast"]["model"]()
@@ -122,6 +170,11 @@ def test_networks_of_libraries(name: str) -> None:
         ("wong_kolter", {"pading": 0}, ModelError, r"no parameter pading \(accepted: in_channels, image_size"),
         ("wong_kolter", {"image_size": 2}, ModelError, "images of 2 pixels are too small"),
         ("mnist_cnn", {"channels": [1, 2, 3]}, ModelError, "takes two channels"),
+        ("madry_cnn", {"image_size": 30}, ModelError, "an image_size that 4 divides"),
+        ("preact_resnet", {"blocks": 0}, ModelError, "blocks and stem are at least 1, got 32, 0 and 16"),
+        ("preact_resnet", {"activation": "gelu"}, ModelError, r"activation 'gelu' \(accepted: relu, silu\)"),
+        ("dncnn", {"depth": 1}, ModelError, "depth at least 2, got 1, 64, 1"),
+        ("vit_small", {"image_size": 30}, ModelError, "must be a multiple of patch_size, got 30 and 4"),
         ("denoising_autoencoder", {"mean": 0}, ModelError, "mean is between 0 and 1"),
         ("denoising_autoencoder", {"width": 0}, ModelError, "width are at least 1"),
         ("timm:resnet18", {"depht": 3}, ModelError, "architecture timm:resnet18: .*depht"),

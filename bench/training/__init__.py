@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.registry import Entry
-from bench.training.parameters import DenoiseParams, PGDParams, StandardParams
+from bench.training.method_parameters import DenoiseParams, PGDParams, StandardParams
 
 TABLE: dict[str, Entry] = {
     "standard": Entry(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.training.method import Outcome, Step
-from bench.training.parameters import DenoiseParams
+from bench.training.method import Outcome, Step, TrainingMethod
+from bench.training.method_parameters import DenoiseParams
 
 
-class Denoise:
+class Denoise(TrainingMethod):
     """Minimises the mean squared error between the clean image and what the network makes of it with noise.
 
     The noise is Gaussian, drawn anew in every step; the noisy image is clamped to [0, 1], as every image that a purifier
@@ -20,20 +19,17 @@ class Denoise:
     def __init__(self, params: DenoiseParams) -> None:
         self.params = params
 
-    def step(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Outcome:
-        """The mean squared error on the batch; labels aren't looked at."""
+    def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
+        """The noisy images."""
         low, high = self.params.levels
-        std = low + (high - low) * torch.rand(len(x), 1, 1, 1, generator=step.generator)
-        return Outcome(F.mse_loss(model(with_noise(x, std, step.generator)), x), None)
+        std = low + (high - low) * step.draws.uniform(1, 1, 1)
+        return with_noise(x, std * step.draws.normal(*x.shape[1:]))
+
+    def loss(self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:
+        """The mean squared error on the batch; labels aren't looked at."""
+        return Outcome(F.mse_loss(model(x_adv).float(), x), None)
 
 
-def with_noise(x: Tensor, std: Tensor | float, generator: torch.Generator) -> Tensor:
-    """Images with Gaussian noise, clamped to [0, 1].
-
-    Args:
-        x: images in [0, 1], shape (N, C, H, W).
-        std: standard deviation in [0, 1] units, a number or one for each image, shape (N, 1, 1, 1), on the CPU.
-        generator: on the CPU, so that every device sees the same noise.
-    """
-    noise = std * torch.randn(x.shape, generator=generator)
+def with_noise(x: Tensor, noise: Tensor) -> Tensor:
+    """Images in [0, 1] with this noise, clamped to [0, 1]."""
     return (x + noise.to(x.device)).clamp(0, 1)

@@ -24,10 +24,12 @@ from bench.errors import Interrupted, ModelError
 from bench.training import checkpoint
 from bench.training.augment import augment
 from bench.training.checkpoint import State, Tally
+from bench.training.draws import BatchDraws
 from bench.training.method import Step, TrainingMethod
 from bench.training.recipe import Recipe
 from bench.training.schedule import factor
 from bench.training.seeds import Seeds
+from bench.training.strength import strength
 
 _AVERAGE_RAMP = 10
 """The running average forgets faster in its first steps: its decay is at most (1 + t) / (10 + t)."""
@@ -163,12 +165,20 @@ def _step(
         group["lr"] = recipe.optimizer.lr * factor(recipe.schedule, number, total)
     # Layers such as dropout draw from the global generator.
     torch.manual_seed(seeds.number("layers", epoch=state.epoch, step=state.step))
+    epochs_done = number / batches
+    generator = seeds.generator("method", epoch=state.epoch, step=state.step)
     place = Step(
-        number / batches, seeds.generator("method", epoch=state.epoch, step=state.step), recipe.label_smoothing
+        epochs_done,
+        recipe.epochs,
+        BatchDraws(generator, len(y), 0, len(y), x.device),
+        recipe.label_smoothing,
+        strength(recipe, epochs_done),
     )
-    outcome = method.step(state.model, x, y, step=place)
+    x_adv = method.examples(state.model, x, y, step=place)
+    outcome = method.loss(state.model, x, x_adv, y, step=place)
     state.optimizer.zero_grad(set_to_none=True)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
+    method.after_backward(x_adv, step=place)
     state.optimizer.step()
     with torch.no_grad():
         state.tally.loss += outcome.loss.detach() * len(y)

@@ -20,7 +20,8 @@ from bench.runner.judge import exact_arithmetic, judge, predict
 from bench.stats import BoolArray
 from bench.suites.naming import with_defaults
 from bench.suites.spec import AttackSpec, ThreatModelSpec
-from bench.training.parameters import PGDParams
+from bench.training.draws import BatchDraws
+from bench.training.method_parameters import AdversarialParams
 from bench.training.pgd import perturb
 from bench.training.seeds import Seeds
 
@@ -131,7 +132,7 @@ def _unbroken(
 
 
 def watch(
-    network: nn.Module, images: Dataset, params: PGDParams | None, device: torch.device
+    network: nn.Module, images: Dataset, params: AdversarialParams | None, device: torch.device
 ) -> tuple[float, float | None]:
     """Clean accuracy, and robust accuracy under ten steps of the training attack, for the lines of the progress.
 
@@ -155,7 +156,7 @@ def watch(
             threat_model=threat_models.build(params.norm, params.eps),
             steps=WATCH_STEPS,
             alpha=2.5 * float(params.eps) / WATCH_STEPS,
-            generator=Seeds(0).generator("watch"),
+            draws=BatchDraws(Seeds(0).generator("watch"), len(x), 0, len(x), device),
         )
         with torch.no_grad():
             robust = correct & (network(x_adv).argmax(1) == y)

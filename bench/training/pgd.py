@@ -10,44 +10,43 @@ from torch import Tensor, nn
 
 from bench import threat_models
 from bench.threat_models.base import ThreatModel
-from bench.training.method import Outcome, Step
-from bench.training.parameters import PGDParams
+from bench.training.draws import BatchDraws
+from bench.training.method import Outcome, Step, TrainingMethod
+from bench.training.method_parameters import PGDParams
+from bench.training.start import random_start
 
 
-class PGD:
+class PGD(TrainingMethod):
     """Minimises the cross-entropy on the examples that PGD finds against the model as it is at that step.
 
     The attack sees the model in evaluation mode (batch statistics are not updated by it, dropout is off, so that its
     gradient is the one that an attacker has); the weights are then updated in training mode on the examples alone.
-
-    On MNIST at eps 0.3 the training stalls at chance level when the full radius is there from the first step;
-    ``eps_warmup`` lets eps and alpha grow linearly from 0 over the first epochs.
     """
+
+    mixes = True
 
     def __init__(self, params: PGDParams) -> None:
         self.params = params
         alpha = params.alpha if params.alpha is not None else Fraction(5, 2) * params.eps / params.steps
         self._alpha = float(alpha)
 
-    def share(self, epochs_done: float) -> float:
-        """The share of eps and alpha that is used at this place of the training, 0 to 1."""
-        return min(1.0, epochs_done / self.params.eps_warmup) if self.params.eps_warmup else 1.0
-
-    def step(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Outcome:
-        """The cross-entropy on the batch's adversarial examples."""
-        share = self.share(step.epochs_done)
-        threat_model = threat_models.build(self.params.norm, self.params.eps * Fraction(share))
+    def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
+        """The points that PGD finds."""
         model.eval()
         x_adv = perturb(
             model,
             x,
             y,
-            threat_model=threat_model,
+            threat_model=threat_models.build(self.params.norm, self.params.eps * Fraction(step.strength)),
             steps=self.params.steps,
-            alpha=self._alpha * share,
-            generator=step.generator if self.params.random_start else None,
+            alpha=self._alpha * step.strength,
+            draws=step.draws if self.params.random_start else None,
         )
         model.train()
+        return x_adv
+
+    def loss(self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:
+        """The cross-entropy on the adversarial examples."""
         logits = model(x_adv)
         return Outcome(F.cross_entropy(logits, y, label_smoothing=step.label_smoothing), logits)
 
@@ -60,7 +59,7 @@ def perturb(
     threat_model: ThreatModel,
     steps: int,
     alpha: float,
-    generator: torch.Generator | None,
+    draws: BatchDraws | None,
 ) -> Tensor:
     """The last point of PGD on the cross-entropy, as training uses it: no restarts, no early stop, no verdict.
 
@@ -71,12 +70,12 @@ def perturb(
         threat_model: the ball.
         steps: gradient steps.
         alpha: step size in [0, 1] units.
-        generator: for a random start, on the CPU; ``None`` starts at the clean images.
+        draws: for a random start; ``None`` starts at the clean images.
 
     Returns:
         Points inside the threat model, shape (N, C, H, W), without a graph.
     """
-    x_adv = x if generator is None else threat_model.random_start(x, [generator] * len(x))
+    x_adv = x if draws is None else random_start(threat_model, x, draws)
     for _ in range(steps):
         x_adv = x_adv.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(model(x_adv), y, reduction="sum"), x_adv)

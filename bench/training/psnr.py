@@ -39,7 +39,8 @@ def denoised(network: nn.Module, images: Dataset, std: float, device: torch.devi
     with evaluating(network), torch.no_grad(), exact_arithmetic():
         for first in range(0, len(images), BATCH_SIZE):
             x = images.batch(range(first, min(first + BATCH_SIZE, len(images)))).x.to(device)
-            noisy = with_noise(x, std, Seeds(0).generator("noisy", step=first))
+            noise = std * torch.randn(x.shape, generator=Seeds(0).generator("noisy", step=first))
+            noisy = with_noise(x, noise)
             found.append((psnr(noisy, x), psnr(network(noisy), x)))
     before, after = (torch.cat(part).cpu().double().numpy() for part in zip(*found, strict=True))
     return Denoised(before, after)

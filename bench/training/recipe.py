@@ -9,16 +9,8 @@ from pydantic import Field, model_validator
 
 from bench.digests import value_digest
 from bench.suites.spec import DatasetSpec, Identifier
-from bench.training.parameters import (
-    Augmentation,
-    DenoiseParams,
-    Evaluation,
-    Method,
-    Optimizer,
-    RecipePart,
-    Schedule,
-    StandardParams,
-)
+from bench.training.method_parameters import DenoiseParams, Method, StandardParams
+from bench.training.parameters import Augmentation, Evaluation, Optimizer, RecipePart, Schedule
 
 _NOT_IN_THE_WEIGHTS = ("name", "description", "test", "evaluation")
 """Parts of a recipe that can't change the weights."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.training.method import Outcome, Step
-from bench.training.parameters import StandardParams
+from bench.training.method import Outcome, Step, TrainingMethod
+from bench.training.method_parameters import StandardParams
 
 
-class Standard:
+class Standard(TrainingMethod):
     """Minimises the cross-entropy on clean (augmented) images."""
 
     def __init__(self, params: StandardParams) -> None:
         self.params = params
 
-    def step(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Outcome:
+    def loss(self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:
         """The cross-entropy on the batch."""
         logits = model(x)
         return Outcome(F.cross_entropy(logits, y, label_smoothing=step.label_smoothing), logits)

@@ -24,7 +24,7 @@ from bench.training.card import Card, DenoiserCard, TrainingFacts
 from bench.training.load import load
 from bench.training.loop import EpochEnd, Saving
 from bench.training.method import TrainingMethod
-from bench.training.parameters import PGDParams
+from bench.training.method_parameters import AdversarialParams
 from bench.training.recipe import Recipe
 
 
@@ -242,7 +242,7 @@ class _Training:
             found = psnr.denoised(end.model, self.few_images, recipe.measured_std, self.device)
             quality = float(found.denoised.mean())
         elif due:
-            params = recipe.method if isinstance(recipe.method, PGDParams) else None
+            params = recipe.method if isinstance(recipe.method, AdversarialParams) else None
             clean, robust = measure.watch(end.model, self.few_images, params, self.device)
         digits = 3 if recipe.task == "classification" else 5
         seen = f"epoch {end.epoch}/{recipe.epochs}  loss {end.loss:.{digits}f}"

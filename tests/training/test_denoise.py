@@ -20,9 +20,10 @@ from bench.suites.spec import DatasetSpec
 from bench.training import psnr
 from bench.training.card import DenoiserCard
 from bench.training.denoise import Denoise, with_noise
+from bench.training.draws import BatchDraws
 from bench.training.load import load
 from bench.training.method import Step
-from bench.training.parameters import DenoiseParams
+from bench.training.method_parameters import DenoiseParams
 from bench.training.train import Progress, TrainingResult, train
 
 CPU = torch.device("cpu")
@@ -66,12 +67,18 @@ class Seen(nn.Module):
         return x
 
 
+def place(count: int) -> Step:
+    """The first step of a training, with this many images."""
+    return Step(0.0, 3, BatchDraws(torch.Generator().manual_seed(2), count, 0, count, CPU), 0.0, 1.0)
+
+
 def test_noise_is_gaussian_and_clamped() -> None:
     x = torch.full((4, 1, 100, 100), 0.5)
-    noisy = with_noise(x, 0.1, torch.Generator().manual_seed(0))
+    noise = 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    noisy = with_noise(x, noise)
     assert float((noisy - x).std()) == pytest.approx(0.1, rel=0.02)
     assert float((noisy - x).mean()) == pytest.approx(0, abs=0.002)
-    black = with_noise(0 * x, 0.1, torch.Generator().manual_seed(0))
+    black = with_noise(0 * x, noise)
     assert torch.equal(black, (noisy - 0.5).clamp(min=0)) or torch.allclose(
         black, (noisy - 0.5).clamp(min=0), atol=1e-6
     )
@@ -79,18 +86,17 @@ def test_noise_is_gaussian_and_clamped() -> None:
 
 def test_the_loss_is_the_squared_error_of_what_the_network_makes_of_the_noisy_image() -> None:
     network, x = Seen(), torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    step = Step(0.0, torch.Generator().manual_seed(2), 0.0)
-    outcome = Denoise(DenoiseParams(name="denoise", std=0.3)).step(network, x, torch.zeros(5).long(), step=step)
+    method, step, y = Denoise(DenoiseParams(name="denoise", std=0.3)), place(5), torch.zeros(5).long()
+    outcome = method.loss(network, x, method.examples(network, x, y, step=step), y, step=step)
     assert outcome.logits is None
     assert float(outcome.loss) == pytest.approx(float(np.mean((network.x.numpy() - x.numpy()) ** 2)), rel=1e-5)
 
 
 def test_in_a_range_every_image_has_its_own_level() -> None:
     network, x = Seen(), torch.full((200, 1, 40, 40), 0.5)
-    step = Step(0.0, torch.Generator().manual_seed(2), 0.0)
     method = Denoise(DenoiseParams(name="denoise", std=0.1, std_min=0.02))
-    method.step(network, x, torch.zeros(200).long(), step=step)
-    levels = (network.x - x).flatten(1).std(1)
+    noisy = method.examples(network, x, torch.zeros(200).long(), step=place(200))
+    levels = (noisy - x).flatten(1).std(1)
     assert 0.018 < levels.min() < 0.025
     assert 0.095 < levels.max() < 0.105
     assert float(levels.mean()) == pytest.approx(0.06, abs=0.006)

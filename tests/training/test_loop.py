@@ -16,7 +16,8 @@ from bench.training import checkpoint, loop
 from bench.training.checkpoint import State
 from bench.training.load import load
 from bench.training.loop import EpochEnd, Saving
-from bench.training.parameters import PGDParams
+from bench.training.method import Outcome, Step
+from bench.training.method_parameters import PGDParams
 from bench.training.pgd import PGD
 from bench.training.recipe import Recipe
 
@@ -51,16 +52,16 @@ def fit(recipe: Recipe, images: Dataset, path: Path, *, kill_at: int | None = No
     state = loop.fresh(recipe, build, CPU)
     if resume:
         checkpoint.restore(path, state, identity=IDENTITY, device=CPU)
-    original = method.step
+    original = method.loss
 
-    def step(model: nn.Module, x: Tensor, y: Tensor, *, step: object) -> object:
+    def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:
         nonlocal steps
         if steps == kill_at:
             raise Killed
         steps += 1
-        return original(model, x, y, step=step)  # type: ignore[arg-type]
+        return original(model, x, x_adv, y, step=step)
 
-    method.step = step  # type: ignore[assignment, method-assign]
+    method.loss = loss  # type: ignore[method-assign]
     saving = Saving(path, IDENTITY, every_seconds=0.0)
     loop.fit(recipe, state, images, method, device=CPU, saving=saving, report=lambda end: None)
     return state

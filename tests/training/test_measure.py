@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.datasets.base import Dataset
 from bench.suites.spec import AttackSpec, ThreatModelSpec
 from bench.training import measure
-from bench.training.parameters import PGDParams
+from bench.training.method_parameters import PGDParams
 
 CPU = torch.device("cpu")
 EPS = Fraction(1, 20)

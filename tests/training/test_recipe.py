@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import SuiteError
 from bench.training.load import load
-from bench.training.parameters import PGDParams
+from bench.training.method_parameters import PGDParams
 from bench.training.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

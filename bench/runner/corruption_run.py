@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
-from bench.datasets.base import image_digest
-from bench.datasets.corruptions.base import Corruptions, Pixels
-from bench.errors import BenchError, SchemaError, StoreError, WriteError
+from bench.errors import SchemaError, StoreError, WriteError
 from bench.metrics import estimates
 from bench.runner.corruption_plan import PlannedCorruption
-from bench.runner.devices import describe
 from bench.runner.events import Progress
-from bench.runner.judge import Prediction, exact_arithmetic, predict
+from bench.runner.executors.base import Executor, Queue
 from bench.runner.preflight import Plan
 from bench.runner.provenance import now
-from bench.runner.worker import Worker
-from bench.store.corrupted import CorruptedRecord, CorruptedReport, CorruptionResult, CorruptionStore
+from bench.runner.shards import AnyOutcome, AnyShard, CorruptedOutcome, CorruptedShard, Failure, failure_of, reason_of
+from bench.store.corrupted import CorruptionResult, CorruptionStore
 from bench.store.records import Status
-from bench.suites.corruption_cells import CorruptionCell
 
 SHARD = 4096
 """Samples of a part file: a forward pass each, so that larger ones than those of attacks cost nothing."""
-KEPT_BYTES = 1 << 30
-"""So many bytes of corrupted images are kept for the next model; what is beyond is made again."""
 
 
 class CorruptionRun:
@@ -37,7 +28,7 @@ class CorruptionRun:
     Args:
         plan: the suite.
         store: where they are saved.
-        worker: holds the models.
+        executor: evaluates them.
         progress: hears how it goes on.
         environment: versions and device.
     """
@@ -46,12 +37,13 @@ class CorruptionRun:
         self,
         plan: Plan,
         store: CorruptionStore,
-        worker: Worker,
+        executor: Executor,
         progress: Progress,
         environment: Mapping[str, Any],  # Any: JSON values
     ) -> None:
-        self.plan, self.store, self.worker, self.progress, self.environment = plan, store, worker, progress, environment
-        self.images = None if plan.corrupted.images is None else _Kept(plan.corrupted.images)
+        self.plan, self.store, self.executor, self.progress = plan, store, executor, progress
+        self.environment = environment
+        self._rows: list[_Row] = []
 
     def pending(self) -> dict[str, tuple[int, ...]]:
         """See :func:`pending_samples`."""
@@ -63,106 +55,97 @@ class CorruptionRun:
         Raises:
             WriteError: where the disk is full.
         """
-        results: list[CorruptionResult] = []
-        for row in self.plan.corrupted.rows:
-            self.progress.row_started(row_label(row), sum(len(pending[one.id]) for one in row))
-            failure = self._loaded(row) if any(pending[one.id] for one in row) else None
-            made = [
-                self._failed(one, "error", *failure)
-                if failure and pending[one.id]
-                else self._cell(one, pending[one.id])
-                for one in row
-            ]
-            results += made
-            self.progress.row_done(_said(made), failed=any(result.status != "done" for result in made))
-        return tuple(results)
+        self._rows = [
+            _Row(row, {one.id: self._shards(one, pending[one.id]) for one in row}) for row in self.plan.corrupted.rows
+        ]
+        queue, waiting = Queue(self._started), list(self._rows)
+        while waiting:
+            while waiting and (self.executor.ahead > 1 or not queue):
+                self._open(queue, waiting.pop(0))
+            for shard, outcome in self.executor.outcomes(queue):
+                self._settle(queue, shard, outcome)
+        return tuple(row.results[one.id] for row in self._rows for one in row.cells)
 
-    def _loaded(self, row: Sequence[PlannedCorruption]) -> tuple[str, str] | None:
-        """Loads a row's model and defense; why that failed, and the traceback, so that it isn't tried for every cell."""
+    def _shards(self, planned: PlannedCorruption, members: tuple[int, ...]) -> list[CorruptedShard]:
+        shards, size = [], self.plan.suite.run.shard_size
+        for index, start in enumerate(range(0, len(self.plan.dataset), SHARD)):
+            there = tuple(member for member in members if start <= member < start + SHARD)
+            if there:
+                shards.append(CorruptedShard(planned.cell, planned.id, index, there, size))
+        return shards
+
+    def _open(self, queue: Queue, row: _Row) -> None:
+        """Lets the shards of a row wait; a row that has none is finished."""
+        if not any(row.left.values()):
+            self._begin(row)
+            self._close(row)
+        for one in row.cells:
+            queue.add(row.left[one.id], cost=float(sum(len(shard.members) for shard in row.left[one.id])))
+
+    def _row_of(self, shard: AnyShard) -> _Row:
+        return next(row for row in self._rows if shard.cell_id in row.left)
+
+    def _started(self, shard: AnyShard) -> AnyShard:
+        row = self._row_of(shard)
+        if not row.begun:
+            self._begin(row)
+        return shard
+
+    def _begin(self, row: _Row) -> None:
+        row.begun = True
+        samples = sum(len(shard.members) for shards in row.left.values() for shard in shards)
+        self.progress.row_started(row_label(row.cells), samples)
+
+    def _settle(self, queue: Queue, shard: AnyShard, outcome: AnyOutcome | Failure) -> None:
+        """Saves a shard, and finishes its row with the last one."""
+        row = self._row_of(shard)
+        if isinstance(outcome, Failure):
+            # What keeps the model or the defense from being loaded keeps every cell of the row from being evaluated.
+            for cell in row.left if outcome.model else [shard.cell_id]:
+                if row.left[cell]:
+                    row.failures.setdefault(cell, outcome)
+                    row.left[cell] = []
+                    queue.drop(cell)
+        else:
+            assert isinstance(outcome, CorruptedOutcome)
+            self._save(queue, row, shard, outcome)
+        if not any(row.left.values()) and not row.results:
+            self._close(row)
+
+    def _save(self, queue: Queue, row: _Row, shard: AnyShard, outcome: CorruptedOutcome) -> None:
         try:
-            self.worker.target(row[0].cell)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (the edge of the row's cells: they become errors)
-            return _reason(error), traceback.format_exc()
-        return None
+            self.store.write_shard(shard.cell_id, shard.index, outcome.records, outcome.report)
+        except (WriteError, SchemaError):
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
+            row.failures.setdefault(shard.cell_id, failure_of(error))
+            row.left[shard.cell_id] = []
+            queue.drop(shard.cell_id)
+            return
+        self.progress.shard_done(len(outcome.records), sum(record.correct for record in outcome.records))
+        row.left[shard.cell_id] = [one for one in row.left[shard.cell_id] if one.index != shard.index]
 
-    def _cell(self, planned: PlannedCorruption, members: tuple[int, ...]) -> CorruptionResult:
-        """One cell: whatever fails inside becomes its record, except that the store itself fails."""
+    def _close(self, row: _Row) -> None:
+        """Records the cells of a row."""
+        for one in row.cells:
+            row.results[one.id] = self._cell(one, row.failures.get(one.id), fresh=one.id in row.fresh)
+        made = list(row.results.values())
+        self.progress.row_done(_said(made), failed=any(result.status != "done" for result in made))
+
+    def _cell(self, planned: PlannedCorruption, failure: Failure | None, *, fresh: bool) -> CorruptionResult:
+        """The record of a cell: whatever fails becomes that, except that the store itself fails."""
         if planned.unavailable:
             return self._failed(planned, "unavailable", planned.unavailable, "")
         if planned.broken:
             return self._failed(planned, "error", planned.broken, "")
+        if failure is not None:
+            return self._failed(planned, "error", failure.reason, failure.traceback)
         try:
-            for index, start in enumerate(range(0, len(self.plan.dataset), SHARD)):
-                shard = tuple(member for member in members if start <= member < start + SHARD)
-                if shard:
-                    self._shard(planned, index, shard)
-            return self._finished(planned, fresh=bool(members))
+            return self._finished(planned, fresh=fresh)
         except (WriteError, SchemaError):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: a failure is an error cell, never a number)
-            return self._failed(planned, "error", _reason(error), traceback.format_exc())
-
-    def _shard(self, planned: PlannedCorruption, index: int, members: tuple[int, ...]) -> None:
-        """In pieces of the suite's shards, so that the clean predictions of the attack cells serve here too."""
-        started, records = time.perf_counter(), list[CorruptedRecord]()
-        size = self.plan.suite.run.shard_size
-        for number in dict.fromkeys(member // size for member in members):
-            piece = tuple(member for member in members if member // size == number)
-            records += self._piece(planned, piece)
-            self.progress.attacking(len(records), sum(record.correct for record in records))
-        report = CorruptedReport(
-            samples=len(records),
-            seconds=time.perf_counter() - started,
-            device=describe(self.worker.device),
-            flags=self.worker.flags(planned.cell),
-        )
-        self.store.write_shard(planned.id, index, records, report)
-        self.progress.shard_done(len(records), sum(record.correct for record in records))
-
-    def _piece(self, planned: PlannedCorruption, members: tuple[int, ...]) -> list[CorruptedRecord]:
-        cell, worker = planned.cell, self.worker
-        assert self.images is not None  # else the cell is unavailable
-        pixels = self.images.of(cell, members)
-        with exact_arithmetic():
-            target = worker.target(cell)
-            batch = worker.dataset.batch(np.asarray(members, dtype=np.int64))
-            x, y = batch.x.to(worker.device), batch.y.to(worker.device)
-            clean = worker.clean(cell, members, x, y)
-            corrupted = torch.from_numpy(pixels).float().div(255)
-            scoring = worker.scoring(cell, tuple(worker.dataset.sample_ids[index] for index in members))
-            with worker.guarded(cell):
-                found = predict(target, corrupted.to(worker.device), y, worker.batch_size, scoring)
-        digests = [(image_digest(one), image_digest(other)) for one, other in zip(batch.x, corrupted, strict=True)]
-        return self._records(planned, members, digests, batch.y, clean, found)
-
-    def _records(
-        self,
-        planned: PlannedCorruption,
-        members: tuple[int, ...],
-        digests: Sequence[tuple[str, str]],
-        labels: torch.Tensor,
-        clean: Prediction,
-        found: Prediction,
-    ) -> list[CorruptedRecord]:
-        dataset = self.worker.dataset
-        columns = {
-            "label": labels, "clean_prediction": clean.predicted, "clean_correct": clean.correct,
-            "clean_correctness": clean.right, "prediction": found.predicted, "correct": found.correct,
-            "correctness": found.right, "margin": found.margin, "confidence": found.confidence,
-            "rejected": found.rejected,
-        }  # fmt: skip
-        values = {name: column.tolist() for name, column in columns.items()}
-        return [
-            CorruptedRecord(
-                cell=planned.id,
-                position=int(dataset.positions[member]),
-                sample_id=dataset.sample_ids[member],
-                sample_digest=digests[row][0],
-                corrupted_digest=digests[row][1],
-                **{name: column[row] for name, column in values.items()},
-            )
-            for row, member in enumerate(members)
-        ]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (as above)
+            return self._failed(planned, "error", reason_of(error), traceback.format_exc())
 
     def _finished(self, planned: PlannedCorruption, *, fresh: bool) -> CorruptionResult:
         old = None if fresh else self.store.read_result(planned.id)
@@ -248,23 +231,19 @@ def pending_samples(plan: Plan, store: CorruptionStore) -> dict[str, tuple[int, 
     return found
 
 
-class _Kept:
-    """Corrupted images, made or read once for all models as long as they fit into memory."""
+@dataclass(slots=True)
+class _Row:
+    """The corruption cells of a model and defense while they are evaluated."""
 
-    def __init__(self, images: Corruptions) -> None:
-        self._images, self._bytes = images, 0
-        self._made: dict[tuple[str, int, tuple[int, ...]], Pixels] = {}
+    cells: Sequence[PlannedCorruption]
+    left: dict[str, list[CorruptedShard]]
+    begun: bool = False
+    failures: dict[str, Failure] = field(default_factory=dict)
+    results: dict[str, CorruptionResult] = field(default_factory=dict)
+    fresh: frozenset[str] = frozenset()
 
-    def of(self, cell: CorruptionCell, members: tuple[int, ...]) -> Pixels:
-        """Those of some samples of a cell, shape (n, C, H, W)."""
-        key = (cell.corruption, cell.severity, members)
-        if key in self._made:
-            return self._made[key]
-        made = self._images.images(*key)
-        if self._bytes + made.nbytes <= KEPT_BYTES:
-            self._made[key] = made
-            self._bytes += made.nbytes
-        return made
+    def __post_init__(self) -> None:
+        self.fresh = frozenset(cell for cell, shards in self.left.items() if shards)
 
 
 def row_label(row: Sequence[PlannedCorruption]) -> str:
@@ -281,8 +260,3 @@ def _said(results: Sequence[CorruptionResult]) -> str:
         return f"{len(failed)} of {len(results)} {failed[0].status}: {failed[0].reason}"
     shares = [result.accuracy.value for result in results if result.accuracy and result.accuracy.value is not None]
     return f"{100 * sum(shares) / len(shares):.1f} % right on average"
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip().split("\n")[0]
-    return text if isinstance(error, BenchError) and text else f"{type(error).__name__}: {text}"

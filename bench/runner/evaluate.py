@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from bench.runner.devices import describe, peak_memory, search_precision, watch_
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
 from bench.runner.probe import RANDOM
+from bench.runner.shards import Shard, ShardOutcome
 from bench.runner.watch import Tried, believes_itself, watching
 from bench.runner.worker import Worker
 from bench.store.gallery import IMAGES
@@ -33,38 +33,6 @@ from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
 from bench.suites.references import members
 from bench.threat_models.base import ThreatModel
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A unit of work, of saving and of resuming.
-
-    Attributes:
-        cell: the cell.
-        cell_id: its id.
-        index: number of the shard in the cell.
-        members: places of its samples in the dataset's selection.
-        keep: which adversarial examples are kept: none, successes or all.
-        examples: of an oblivious or a transfer cell, those of its prerequisite; of a cell that builds on a smaller eps,
-            the successes there.
-    """
-
-    cell: Cell
-    cell_id: str
-    index: int
-    members: tuple[int, ...]
-    keep: str
-    examples: Examples | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOutcome:
-    """What a shard gives: rows, cost, the examples to keep, and what a purifier made of those that a gallery may show."""
-
-    records: list[SampleRecord]
-    report: ShardReport
-    examples: Examples | None
-    purified: Examples | None = None
 
 
 def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -> ShardOutcome:

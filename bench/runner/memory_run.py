@@ -21,8 +21,9 @@ from bench.metrics import estimates
 from bench.models.wrapper import CountedModel
 from bench.runner.cell_flags import cell_flags, weak_adversary
 from bench.runner.devices import choose
-from bench.runner.evaluate import Shard, evaluate
+from bench.runner.evaluate import evaluate
 from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
+from bench.runner.shards import Shard
 from bench.runner.worker import Worker
 from bench.store.outcomes import least
 from bench.store.parts import Examples, ShardReport

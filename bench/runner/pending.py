@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from bench.runner.evaluate import Shard
 from bench.runner.preflight import Plan, PlannedCell
+from bench.runner.shards import Shard
 from bench.store.run_directory import RunDirectory
 from bench.suites.families import running_order
 

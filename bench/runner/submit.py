@@ -20,11 +20,12 @@ from bench.errors import SubmissionError
 from bench.runner import aggregate
 from bench.runner.beside import beside_the_bare
 from bench.runner.devices import choose, describe, peak_memory, watch_memory
-from bench.runner.evaluate import Shard, ShardOutcome, kept_examples, sample_records
+from bench.runner.evaluate import kept_examples, sample_records
 from bench.runner.judge import exact_arithmetic, judge
 from bench.runner.pending import pending_shards
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.provenance import environment
+from bench.runner.shards import Shard, ShardOutcome
 from bench.runner.submission_file import Submitted, read_submitted
 from bench.runner.submitted import NAME, rows_of, submitted_cell
 from bench.runner.unchanged import refuse_changed

@@ -14,7 +14,8 @@ from bench import datasets, models
 from bench.datasets.corruptions import open_corruptions
 from bench.errors import DatasetError
 from bench.models.base import Setting
-from bench.runner import corruption_run
+from bench.runner import corrupted_shard
+from bench.runner.executors import attempt
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
 from bench.store.corrupted import CorruptionStore
@@ -94,9 +95,9 @@ def test_a_second_run_makes_no_image_and_more_samples_only_theirs(
     path = suite(tmp_path)
     first = run(path)
     asked: list[tuple[int, ...]] = []
-    real = corruption_run._Kept.of
+    real = corrupted_shard.Kept.of
     monkeypatch.setattr(
-        corruption_run._Kept, "of", lambda self, cell, members: asked.append(members) or real(self, cell, members)
+        corrupted_shard.Kept, "of", lambda self, cell, members: asked.append(members) or real(self, cell, members)
     )
     second = run(path)
     assert asked == []
@@ -123,18 +124,18 @@ def test_models_share_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = suite(tmp_path)
     whole = run(suite(tmp_path), "name=whole")
-    real, calls = corruption_run.CorruptionRun._shard, []
+    real, calls = attempt.evaluate_corrupted, []
 
-    def stopping(self: Any, planned: Any, *rest: Any) -> None:
-        calls.append(planned.id)
+    def stopping(worker: Any, images: Any, shard: Any, report: Any) -> Any:
+        calls.append(shard.cell_id)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(self, planned, *rest)
+        return real(worker, images, shard, report)
 
-    monkeypatch.setattr(corruption_run.CorruptionRun, "_shard", stopping)
+    monkeypatch.setattr(attempt, "evaluate_corrupted", stopping)
     with pytest.raises(Exception, match="stopped"):
         run(path)
-    monkeypatch.setattr(corruption_run.CorruptionRun, "_shard", real)
+    monkeypatch.setattr(attempt, "evaluate_corrupted", real)
     resumed = run(path)
     assert [one.accuracy for one in resumed.corrupted] == [one.accuracy for one in whole.corrupted]
 

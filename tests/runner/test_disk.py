@@ -19,7 +19,7 @@ import pytest
 
 from bench import leaderboard, plots
 from bench.errors import SchemaError, StoreError, WriteError
-from bench.runner import run as run_module
+from bench.runner.executors import attempt as attempt_module
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
 from bench.store import atomic
@@ -241,7 +241,7 @@ def test_a_disk_that_turns_read_only_within_a_run(
     def refused(*words: object, **more: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    count, real = 0, run_module.evaluate
+    count, real = 0, attempt_module.evaluate
     with monkeypatch.context() as patched:
 
         def failing(*words: object) -> object:
@@ -252,7 +252,7 @@ def test_a_disk_that_turns_read_only_within_a_run(
                     patched.setattr(os, name, refused)
             return real(*words)  # type: ignore[arg-type]
 
-        patched.setattr(run_module, "evaluate", failing)
+        patched.setattr(attempt_module, "evaluate", failing)
         with pytest.raises(WriteError, match="read-only"):
             run(small, tmp_path / "results")
     saved = parts(tmp_path / "results" / "small" / "default")

@@ -15,6 +15,7 @@ from bench.errors import ConsentError, Interrupted, PluginError, StoreError
 from bench.registry import ALL
 from bench.runner import run as run_module
 from bench.runner.events import Silent
+from bench.runner.executors import attempt as attempt_module
 from bench.runner.options import RunSettings
 from bench.runner.run import RunSummary, run_suite
 from bench.store.run_directory import RunDirectory, hash_of
@@ -113,7 +114,7 @@ def test_a_second_run_computes_nothing(suite: Write, monkeypatch: pytest.MonkeyP
     def never(*args: object) -> None:
         raise AssertionError("nothing is left to evaluate")
 
-    monkeypatch.setattr(run_module, "evaluate", never)
+    monkeypatch.setattr(attempt_module, "evaluate", never)
     second = run(path)
     assert [result.status for result in second.results] == ["done", "done"]
     after = {file: file.stat().st_mtime_ns for file in second.directory.rglob("*") if file.is_file()}
@@ -125,13 +126,13 @@ def test_more_samples_attack_only_the_new_ones(suite: Write, monkeypatch: pytest
     path = suite(samples=20)
     run(path)
     seen: list[int] = []
-    real = run_module.evaluate
+    real = attempt_module.evaluate
 
     def counting(worker: object, shard: object, report: object) -> object:
         seen.append(len(shard.members))  # type: ignore[attr-defined]
         return real(worker, shard, report)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "evaluate", counting)
+    monkeypatch.setattr(attempt_module, "evaluate", counting)
     more = run(path, "dataset.samples=30")
     assert sum(seen) == 2 * 10
     assert [result.metrics["clean_accuracy"].n for result in more.results] == [30, 30]
@@ -169,7 +170,7 @@ def test_changing_a_parameter_makes_a_new_cell_and_keeps_the_old(suite: Write) -
 def test_renaming_a_model_loses_nothing(suite: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = suite()
     run(path)
-    monkeypatch.setattr(run_module, "evaluate", None)
+    monkeypatch.setattr(attempt_module, "evaluate", None)
     renamed = run(path, "models.mnist_standard.id=another")
     assert [result.status for result in renamed.results] == ["done", "done"]
     assert [result.model.id for result in RunDirectory(renamed.directory).read_cells()] == ["another", "another"]

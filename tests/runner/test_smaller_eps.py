@@ -15,8 +15,8 @@ from bench import datasets, models
 from bench.errors import Interrupted
 from bench.models.base import Setting
 from bench.registry import ALL
-from bench.runner import run as run_module
 from bench.runner.events import Silent
+from bench.runner.executors import attempt as attempt_module
 from bench.runner.options import RunSettings
 from bench.runner.plan import estimate
 from bench.runner.run import RunSummary, run_suite
@@ -255,7 +255,7 @@ def test_nothing_is_computed_again_where_all_is_done(three: Write, monkeypatch: 
     path = three(attacks="fgsm")
     first = run(path)
     shutil.rmtree(first.directory / "adversarial")
-    monkeypatch.setattr(run_module, "evaluate", None)
+    monkeypatch.setattr(attempt_module, "evaluate", None)
     assert [one.cell for one in run(path).results] == [one.cell for one in first.results]
 
 

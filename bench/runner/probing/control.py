@@ -18,7 +18,8 @@ from bench import threat_models
 from bench.attacks.losses import margin
 from bench.datasets.base import Dataset
 from bench.models.wrapper import CountedModel
-from bench.runner.evaluate import Shard, evaluate
+from bench.runner.evaluate import evaluate
+from bench.runner.shards import Shard
 from bench.runner.worker import Worker
 from bench.store.probes import ProbeResult
 from bench.suites.cells import Cell

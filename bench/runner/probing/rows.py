@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bench.audit.evidence import kind
 from bench.errors import StoreError
-from bench.runner.evaluate import Shard, evaluate
+from bench.runner.evaluate import evaluate
 from bench.runner.events import Progress
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.probing import control, gradients, points, variants
+from bench.runner.shards import Shard
 from bench.runner.worker import Worker
 from bench.store.outcomes import RowOutcome, RunOutcome, address
 from bench.store.probes import ProbeResult, RowProbes

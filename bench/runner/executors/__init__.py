@@ -1,0 +1,1 @@
+"""Executors turn shards into outcomes or failures; the driver alone plans and writes."""

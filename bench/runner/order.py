@@ -1,0 +1,65 @@
+"""In which order the cells of a plan can be evaluated."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+
+from bench.runner.pending import in_running_order
+from bench.runner.preflight import Plan
+from bench.suites.expand import prerequisite_of
+
+
+class Order:
+    """The places of a plan's cells as they become ready: after those whose examples they read.
+
+    Args:
+        plan: the suite.
+
+    Attributes:
+        number: of each place, from 1, when cells are evaluated one after the other.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.number = {place: number for number, place in enumerate(in_running_order(plan), start=1)}
+        self._needs = TopologicalSorter(_needs(plan))
+        self._needs.prepare()
+        self._ready: list[tuple[int, int]] = []
+        self._collect()
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def next(self) -> int:
+        """The place of the first cell that is ready; it is given once."""
+        return heapq.heappop(self._ready)[1]
+
+    def finished(self, place: int) -> None:
+        """A cell has its record, whatever that says."""
+        self._needs.done(place)
+        self._collect()
+
+    def _collect(self) -> None:
+        for place in self._needs.get_ready():
+            heapq.heappush(self._ready, (self.number[place], place))
+
+
+def _needs(plan: Plan) -> dict[int, set[int]]:
+    """For each place those of the cells that it builds on."""
+    places: dict[str, int] = {}
+    for place, planned in enumerate(plan.cells):
+        places.setdefault(planned.id, place)
+    made = {id(planned.cell): place for place, planned in enumerate(plan.cells)}
+    cells = [planned.cell for planned in plan.cells]
+
+    def of(place: int) -> Iterator[int]:
+        planned = plan.cells[place]
+        if places[planned.id] < place:  # the same cell under another name: its rows are there by then
+            yield places[planned.id]
+        if planned.smaller is not None:
+            yield places[planned.smaller.id]
+        if planned.cell.transferred:
+            yield made[id(prerequisite_of(planned.cell, cells))]
+
+    return {place: set(of(place)) for place in range(len(plan.cells))}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.attacks.apgd_l1 import L1APGD, TargetedL1APGD
 from bench.attacks.base import Attack, AttackContext
-from bench.attacks.batch import Batch, Seen, per_image, without_label
+from bench.attacks.batch import Batch, Seen, on_cpu, per_image, without_label
 from bench.attacks.losses import LOSSES, target_margin, targeted_dlr
 from bench.attacks.parameters import APGDParams, TargetedAPGDParams
 from bench.attacks.pgd import projected
@@ -98,24 +98,24 @@ class APGD(SearchAttack):
         state["rises"] = state["rises"] + ((seen.loss > state["last_loss"]) & ~first)
         state["last_loss"] = seen.loss
         better = (seen.loss > state["best_loss"]) | first
-        if bool(better.any()):
+        if not on_cpu(better) or bool(better.any()):
             take = per_image(better.to(gradient.dtype))  # 0 or 1: lerp is many times faster on CPUs than where
             state["best"] = torch.lerp(state["best"], batch.x_adv, take)
             state["gradient"] = torch.lerp(state["gradient"], gradient, take)
             state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
             state["checked_loss"] = torch.where(first, seen.loss, state["checked_loss"])
         x_adv = batch.x_adv
-        if not bool(first.all()):
+        if not batch.all_new():
             x_adv, gradient = self._check(batch, gradient)
         batch.x_adv, state["old"] = _moved(batch, x_adv, gradient, first, context), x_adv
 
     def _check(self, batch: Batch, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The paper's two conditions, where a sample is at a checkpoint: where each goes on, and with which gradient."""
         state = batch.state
-        window = self.windows.to(batch.iteration.device)[batch.iteration]
-        here = window > 0
-        if not bool(here.any()):
+        if not bool((self.windows[batch.youngest : batch.oldest + 1] > 0).any()):
             return batch.x_adv, gradient
+        window = self.there(self.windows, batch.iteration.device)[batch.iteration]
+        here = window > 0
         stalled = state["rises"] <= self.params.rho * window
         no_better = ~state["halved"] & (state["checked_loss"] >= state["best_loss"])
         halve = here & (stalled | no_better)
@@ -161,10 +161,10 @@ def _moved(batch: Batch, x_adv: Tensor, gradient: Tensor, first: Tensor, context
     """A projected gradient step, mixed with the last move, projected again."""
     move = context.threat_model.ascend(gradient).mul_(per_image(batch.state["size"]))
     there = projected(move.add_(x_adv), batch, context)
-    if bool(first.all()):
+    if batch.all_new():
         return there
     mixed = there * MOMENTUM
     mixed.add_(x_adv, alpha=2 * (1 - MOMENTUM)).sub_(batch.state["old"], alpha=1 - MOMENTUM)
-    if bool(first.any()):
+    if batch.any_new():
         mixed = torch.where(per_image(first), there, mixed)
     return projected(mixed, batch, context)

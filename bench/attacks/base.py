@@ -72,6 +72,10 @@ class Target(Protocol):
         """Inside, passes of nearly ``size`` images go through the model as compiled for them."""
         ...
 
+    def graphed(self, size: int) -> AbstractContextManager[None]:
+        """Inside, passes of up to ``size`` images go through CUDA graphs of the model."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -106,11 +110,12 @@ class AttackContext:
             point of highest loss.
         batch_size: the most samples of one pass; the engine halves it when memory runs out.
         report: called with (samples finished, samples still robust) as the attack goes on.
-        precision: of the search: ``float32``, or ``bfloat16`` with every success verified in float32.
+        precision: of the search: ``float32``, or ``bfloat16`` or ``tf32`` (a GPU's) with every success verified in float32.
         pinned: whether every pass has exactly ``batch_size`` rows, so that kernels give each sample the same bits in
             every batch.
         compiled: whether the search runs on the model as compiled for passes of ``batch_size`` rows, with every success
             verified on the model itself.
+        graphed: whether the search runs on CUDA graphs of the model, with every success verified on the model itself.
         stage: which part of an ensemble this is; part of every draw.
         eot_iter: passes whose losses and gradients are averaged at every point of a stochastic model.
     """
@@ -123,12 +128,23 @@ class AttackContext:
     precision: str = "float32"
     pinned: bool = False
     compiled: bool = False
+    graphed: bool = False
     stage: str = ""
     eot_iter: int = 1
 
     def exact(self) -> AttackContext:
         """The same in float32, on the model itself."""
-        return replace(self, precision="float32", compiled=False)
+        return replace(self, precision="float32", compiled=False, graphed=False)
+
+    def closer(self, device: torch.device) -> AttackContext:
+        """A search in a precision near float32's, for what one in bfloat16 may have missed.
+
+        On a GPU that is TF32, in which the official AutoAttack runs there, too: its float32 takes many times longer.
+
+        Args:
+            device: where the model runs.
+        """
+        return replace(self, precision="tf32") if device.type == "cuda" else self.exact()
 
 
 @dataclass(slots=True)

@@ -22,6 +22,8 @@ class Batch:
         x_adv: the points to evaluate next, shape (B, C, H, W).
         ranking: classes by falling clean logit, shape (B, K); only for attacks that choose targets.
         state: whatever else the attack keeps for each sample.
+        youngest: no sample's iteration is below; known without asking the device.
+        oldest: none is above.
     """
 
     place: Tensor
@@ -32,9 +34,24 @@ class Batch:
     x_adv: Tensor
     ranking: Tensor | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
+    youngest: int = 0
+    oldest: int = 0
 
     def __len__(self) -> int:
         return len(self.place)
+
+    def any_new(self) -> bool:
+        """Whether a sample is at the first point of its run."""
+        return self.youngest == 0 and (self.oldest == 0 or bool((self.iteration == 0).any()))
+
+    def all_new(self) -> bool:
+        """Whether all are."""
+        return self.youngest == 0 and (self.oldest == 0 or bool((self.iteration == 0).all()))
+
+    def moved_on(self) -> None:
+        """Counts a step of every sample."""
+        self.iteration = self.iteration + 1
+        self.youngest, self.oldest = self.youngest + 1, self.oldest + 1
 
     def take(self, rows: Tensor) -> Batch:
         """Some of the samples.
@@ -53,6 +70,8 @@ class Batch:
             self.x_adv[rows],
             None if self.ranking is None else self.ranking[rows],
             {name: value[rows] for name, value in self.state.items()},
+            self.youngest,
+            self.oldest,
         )
 
     def joined(self, other: Batch) -> Batch:
@@ -71,6 +90,8 @@ class Batch:
             torch.cat([self.x_adv, other.x_adv]),
             both,
             {name: torch.cat([value, other.state[name]]) for name, value in self.state.items()},
+            min(self.youngest, other.youngest),
+            max(self.oldest, other.oldest),
         )
 
 
@@ -130,6 +151,11 @@ class Seen:
             tuple(torch.stack(losses).mean(0) for losses in zip(*(one.losses for one in passes), strict=True)),
             tuple(_mean(gradients) for gradients in zip(*(one.gradients for one in passes), strict=True)),
         )
+
+
+def on_cpu(values: Tensor) -> bool:
+    """Whether it costs little to look at values: a CPU skips work for what it sees, other devices must be waited for."""
+    return values.device.type == "cpu"
 
 
 def per_image(values: Tensor) -> Tensor:

@@ -8,21 +8,23 @@ where it goes next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen
+from bench.attacks.batch import Batch, Seen, on_cpu, per_image
 from bench.attacks.checked import keys_of, margins, sound
 from bench.attacks.losses import answers, margin, pursued
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
+from bench.models.arithmetic import tf32
 from bench.models.noise import mixed
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ def search(attack: SearchAttack, model: Target, samples: Samples, context: Attac
     """
     state = _Search(attack, model, samples, context)
     result = state.run()
-    if context.precision == "float32":
+    if context.precision != "bfloat16":
         return result
     return search_again(attack, model, samples, context, result, state.close())
 
@@ -63,7 +65,11 @@ class _Search:
         fixed = context.pinned or context.compiled
         self.random = bool(model.stochastic)
         self.exact = (
-            context.precision == "float32" and not context.compiled and not model.approximate and not self.random
+            context.precision == "float32"
+            and not context.compiled
+            and not context.graphed
+            and not model.approximate
+            and not self.random
         )
         """whether the search already sees what verifies it"""
         self.eot = max(attack.eot_iter, context.eot_iter) if self.random else attack.eot_iter
@@ -89,6 +95,10 @@ class _Search:
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.left = 0
         """samples whose search is over"""
+        self.unasked: list[tuple[Tensor, str]] = []
+        """what should be finite, and was not looked at yet: on a device, one look a step tells everything"""
+        self.news = True
+        """whether a sample may have succeeded since those who are done left"""
         self.ranking: Tensor | None = None
         self.waiting = list(range(n))
         self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
@@ -104,6 +114,7 @@ class _Search:
             seen = self._evaluate(self.batch)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
+        self._any(self.broken)  # nothing that isn't finite goes unseen
         result = AttackResult(
             self.best,
             self.steps.cpu(),
@@ -162,7 +173,7 @@ class _Search:
 
     def _evaluate(self, batch: Batch) -> Seen:
         """One pass, in smaller pieces where memory runs out."""
-        gradients = self.attack.uses_gradients and bool((batch.iteration < self.attack.steps).any())
+        gradients = self.attack.uses_gradients and batch.youngest < self.attack.steps
         seen = self._patiently(lambda: self._passes(batch, gradients), len(batch))
         self.forwards[batch.place] += self.eot
         if gradients:
@@ -178,7 +189,7 @@ class _Search:
         return Seen.joined([self._pass(batch.take(part), gradients) for part in rows])
 
     def _pass(self, batch: Batch, gradients: bool) -> Seen:
-        x = sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
+        x = self._sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
         seen = []
         for draw in range(self.eot):
             with torch.set_grad_enabled(gradients):
@@ -187,17 +198,18 @@ class _Search:
                 wanted = logits if self.attack.minimum_norm else pursued(raw, batch.y, classes)
                 losses = self.attack.losses(wanted, batch)
             last = len(losses) - 1
-            found = (
-                tuple(
-                    torch.autograd.grad(loss.sum(), x, retain_graph=number < last)[0]
-                    for number, loss in enumerate(losses)
+            with self._arithmetic():
+                found = (
+                    tuple(
+                        torch.autograd.grad(loss.sum(), x, retain_graph=number < last)[0]
+                        for number, loss in enumerate(losses)
+                    )
+                    if gradients
+                    else ()
                 )
-                if gradients
-                else ()
-            )
-            values = sound(logits.detach(), "the model gave logits")
+            values = self._sound(logits.detach(), "the model gave logits")
             for gradient in found:
-                sound(gradient, "the model gave gradients")
+                self._sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
         if self.agreement is not None and gradients:
             self._note_agreement(batch, seen)
@@ -222,12 +234,43 @@ class _Search:
             self.agreement[batch.place[fresh]] = torch.nn.functional.cosine_similarity(one, other)
 
     def _logits(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        """Of the model as the search sees it: in its precision, and compiled where that is asked for."""
-        with self.model.compiled(self.width) if self.context.compiled else nullcontext():
-            if self.context.precision == "float32":
+        """Of the model as the search sees it: in its precision, compiled or as graphs where that is asked for."""
+        with self._faster(), self._arithmetic():
+            if self.context.precision != "bfloat16":
                 return self._exact(x, keys)
             with torch.autocast(x.device.type, dtype=torch.bfloat16):
                 return self._exact(x, keys)
+
+    def _faster(self) -> AbstractContextManager[None]:
+        if self.context.compiled:
+            return self.model.compiled(self.width)
+        return self.model.graphed(self.context.batch_size) if self.context.graphed else nullcontext()
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return tf32() if self.context.precision == "tf32" else nullcontext()
+
+    def _sound(self, values: Tensor, what: str) -> Tensor:
+        """The values, which should all be finite: told at once on a CPU, with the next look elsewhere."""
+        if on_cpu(values):
+            return sound(values, what)
+        self.unasked.append((values, what))
+        return values
+
+    def _any(self, mask: Tensor) -> bool:
+        """Whether one is true.
+
+        Raises:
+            AttackError: where something since the last look isn't finite.
+        """
+        unasked, self.unasked = self.unasked, []
+        if not unasked:
+            return bool(mask.any())
+        sums = [values.sum(dtype=torch.float32) for values, _ in unasked]
+        *totals, found = torch.stack([*sums, mask.any().float()]).tolist()
+        for total, (values, what) in zip(totals, unasked, strict=True):
+            if not math.isfinite(total):  # finite values may have a sum that isn't
+                sound(values, what)
+        return bool(found)
 
     def _exact(self, x: Tensor, keys: Tensor | None = None, model: Target | None = None) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
@@ -242,11 +285,11 @@ class _Search:
         self, x: Tensor, y: Tensor, pass_: Callable[[Tensor, Tensor | None], Tensor], keys: Tensor | None
     ) -> Tensor:
         """Logits without gradients, as they count for an attacker."""
-        sound(x, "the attack made points")
+        self._sound(x, "the attack made points")
         with torch.no_grad():
             rows = torch.split(torch.arange(len(x), device=x.device), self.piece)
             found = torch.cat([pass_(x[part], None if keys is None else keys[part]) for part in rows])
-        return answers(sound(found, "the model gave logits"), y, self.model.num_classes)
+        return answers(self._sound(found, "the model gave logits"), y, self.model.num_classes)
 
     def _patiently(self, call: Callable[[], T], count: int) -> T:
         """Tries again with pieces of half the size where memory runs out."""
@@ -256,6 +299,7 @@ class _Search:
             except Exception as error:
                 if not out_of_memory(error) or self.piece == 1:
                     raise
+            self.unasked.clear()
             self.piece = max(1, min(self.piece, count) // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -282,18 +326,24 @@ class _Search:
         place, was = batch.place, self.broken[batch.place]
         scale = seen.logits.abs().amax(1).clamp_min(1.0)
         average = seen.margin.clone() if self.random else seen.margin
-        first = torch.isinf(self.margin[place])
-        self.scale[place[first]] = seen.margin[first].abs().clamp_min(1e-6)
-        self._verify(batch, x, seen)
+        first, size = torch.isinf(self.margin[place]), seen.margin.abs().clamp_min(1e-6)
+        self.scale[place] = torch.where(first, size.to(self.scale.dtype), self.scale[place])
+        claims = self._any(seen.margin > 0)
+        self.news |= claims
+        if claims:
+            self._verify(batch, x, seen)
         self.margin[place] = torch.maximum(self.margin[place], seen.margin.to(self.margin.dtype))
         adversarial = seen.margin > 0
         inside = adversarial
+        whole = self.context.search == "strongest" or self.random
+        if not claims and (self.attack.minimum_norm or not whole):
+            return
         if self.attack.minimum_norm:
             distance = self.context.threat_model.distance(x, batch.x)
             inside = adversarial & (distance <= self.context.threat_model.radius)
             score = closeness(self.attack, seen, distance, self.context.threat_model.radius)
             self._take(adversarial & (score > self.score[place]), place, x, score)
-        elif self.context.search == "strongest" or self.random:
+        elif whole:
             score = average if self.random else seen.margin if self.attack.ranked_by == "margin" else seen.loss
             better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
             self._take(better, place, x, score)
@@ -305,6 +355,10 @@ class _Search:
 
     def _take(self, better: Tensor, place: Tensor, x: Tensor, score: Tensor) -> None:
         """Better points take the places of those before them."""
+        if not on_cpu(better):
+            self.best[place] = torch.where(per_image(better), x.to(self.best.dtype), self.best[place])
+            self.score[place] = torch.where(better, score.to(self.score.dtype), self.score[place])
+            return
         rows = better.nonzero().flatten()
         if len(rows):
             chosen = place[rows]
@@ -348,25 +402,27 @@ class _Search:
     def _advance(self, seen: Seen) -> None:
         """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""
         batch = self.batch
-        # Of a stochastic model no success is the end: the point that fools the most draws is wanted.
-        over = self.settled[batch.place] & (not self.random)
-        stepping = (batch.iteration < self.attack.steps) & ~over
         fresh = None
-        if not bool(stepping.all()):
-            fresh = self._retire(~stepping)
-            self.batch = batch = batch.take(stepping)
-            seen = seen.take(stepping)
+        if self.news or batch.oldest >= self.attack.steps:
+            # Of a stochastic model no success is the end: the point that fools the most draws is wanted.
+            over = self.settled[batch.place] & (not self.random)
+            stepping = (batch.iteration < self.attack.steps) & ~over
+            if not bool(stepping.all()):
+                fresh = self._retire(~stepping)
+                self.batch = batch = batch.take(stepping)
+                seen = seen.take(stepping)
+            batch.oldest = min(batch.oldest, self.attack.steps - 1)
+        self.news = False
         if len(batch):
             self.attack.step(batch, seen, self._look, self.context)
             self.steps[batch.place] += 1
-            batch.iteration = batch.iteration + 1
-            ended = (batch.iteration >= self.last) | (self.settled[batch.place] & (not self.random))
-            if bool(
-                ended.any()
-            ):  # where the point after the last step isn't evaluated, or the step looked and succeeded
-                more = self._retire(ended)
-                fresh = more if fresh is None else fresh if more is None else fresh.joined(more)
-                self.batch = batch.take(~ended)
+            batch.moved_on()
+            if self.news or batch.oldest >= self.last:
+                ended = (batch.iteration >= self.last) | (self.settled[batch.place] & (not self.random))
+                if bool(ended.any()):  # the point after the last step isn't evaluated, or the step looked and succeeded
+                    more = self._retire(ended)
+                    fresh = more if fresh is None else fresh if more is None else fresh.joined(more)
+                    self.batch = batch.take(~ended)
         if fresh is not None:
             self.batch = self.batch.joined(fresh)
 
@@ -386,6 +442,10 @@ class _Search:
         return self._fresh(place[again], run[again] + 1) if bool(again.any()) else None
 
     def _note_zero_gradients(self, batch: Batch, seen: Seen) -> None:
+        if not on_cpu(self.moved):
+            largest = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in seen.gradients]).amax(0)
+            self.moved[batch.place] = self.moved[batch.place] | (largest > 0)
+            return
         still = (~self.moved[batch.place]).nonzero().flatten()
         if len(still):
             moves = torch.zeros(len(still), dtype=torch.bool, device=still.device)

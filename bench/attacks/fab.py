@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.attacks.apgd import targets
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen, per_image, without_label
+from bench.attacks.batch import Batch, Seen, on_cpu, per_image, without_label
 from bench.attacks.hyperplane import to_hyperplane
 from bench.attacks.losses import target_margin
 from bench.attacks.parameters import FABParams, TargetedFABParams
@@ -72,8 +72,12 @@ class FAB(SearchAttack):
         value, weight = nearest(seen, norm)
         x, x_adv = batch.x.flatten(1), batch.x_adv.flatten(1)
         at_x = value + (x - x_adv).mul_(weight).sum(1)
-        to_x_adv = to_hyperplane(x_adv, weight, value, norm, bounds)
-        to_x = to_hyperplane(x, weight, at_x, norm, bounds)
+        if on_cpu(x):
+            to_x_adv = to_hyperplane(x_adv, weight, value, norm, bounds)
+            to_x = to_hyperplane(x, weight, at_x, norm, bounds)
+        else:  # half as many kernels, of twice the size
+            both, values = torch.cat([x_adv, x]), torch.cat([value, at_x])
+            to_x_adv, to_x = to_hyperplane(both, weight.repeat(2, 1), values, norm, bounds).chunk(2)
         a, b = _length(to_x_adv, norm).clamp_min(1e-8), _length(to_x, norm).clamp_min(1e-8)
         alpha = (a / (a + b)).clamp_max(self.params.alpha_max)[:, None]
         eta = self.params.eta

@@ -92,6 +92,7 @@ def leave(batch: Batch, attack: SearchAttack, rows: Tensor) -> None:
         rows: which samples, a mask of shape (B,).
     """
     batch.iteration = torch.where(rows, attack.steps, batch.iteration)
+    batch.oldest = max(batch.oldest, attack.steps)
 
 
 def lengths(delta: Tensor, order: float) -> Tensor:

@@ -12,7 +12,7 @@ from bench.attacks.search_attack import SearchAttack
 def search_again(
     attack: SearchAttack, model: Target, samples: Samples, context: AttackContext, result: AttackResult, close: Tensor
 ) -> AttackResult:
-    """Searches the samples that came close once more, in float32, and takes what that finds where it is better.
+    """Searches the samples that came close once more, in a precision near float32's, and takes what is better.
 
     Args:
         attack: what searched.
@@ -26,7 +26,7 @@ def search_again(
     if not len(rows):
         return result
     chosen = samples.take(rows)
-    found = attack.run(model, chosen, context.exact())
+    found = attack.run(model, chosen, context.closer(samples.x.device))
     before = result.x_adv[rows]
     # Of a stochastic model the shares of draws: one draw would put a worse point in the place of a better one.
     was, now = (

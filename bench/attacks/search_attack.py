@@ -79,6 +79,19 @@ class SearchAttack(Attack):
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """One step of each sample: sets ``batch.x_adv`` and its state anew, given what the pass showed."""
 
+    def there(self, table: Tensor, device: torch.device) -> Tensor:
+        """A table of the attack's on a device: it is copied once.
+
+        Args:
+            table: a constant on the CPU that the attack keeps.
+            device: where it is looked up.
+        """
+        copies: dict[tuple[int, torch.device], Tensor] = self.__dict__.setdefault("_copies", {})
+        key = (id(table), device)
+        if key not in copies:
+            copies[key] = table.to(device)
+        return copies[key]
+
     def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
         """Attacks every sample; see :class:`bench.attacks.base.Attack`."""
         from bench.attacks.engine import search  # the engine knows this class

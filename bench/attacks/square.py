@@ -43,8 +43,15 @@ class Square(SearchAttack):
 
     @cached_property
     def shares(self) -> Tensor:
-        """Share of the pixels that the change after each query takes, shape (n_queries,)."""
+        """Share of the pixels that the change after each query takes, shape (n_queries,); it never grows."""
         return torch.tensor([self._share(query) for query in range(self.params.n_queries)])
+
+    def _sides(self, height: int, width: int) -> Tensor:
+        """The side of each of those squares, shape (n_queries,), int64: from one table, so that no device rounds otherwise."""
+        tables: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("_tables", {})
+        if (height, width) not in tables:
+            tables[height, width] = _side(self.shares, height, width, 1)
+        return tables[height, width]
 
     def _share(self, query: int) -> float:
         at = int(query / self.params.n_queries * QUERIES) if self.params.rescale_schedule else query
@@ -67,6 +74,11 @@ class Square(SearchAttack):
         box = context.threat_model.box(batch.x)
         if box is not None:
             low, high = batch.state["low"], batch.state["high"] = box
+            batch.state |= {
+                "row": torch.zeros_like(keys),
+                "column": torch.zeros_like(keys),
+                "side": torch.ones_like(keys),
+            }
             up = uniform(keys, torch.zeros_like(keys), channels * width) < 0.5
             batch.x_adv = torch.where(up.view(count, channels, 1, width), high, low)
         else:
@@ -75,61 +87,60 @@ class Square(SearchAttack):
 
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """Keeps the last change where it helped, and makes another."""
-        state, shares = batch.state, self.shares.to(batch.x.device)
+        state = batch.state
         better = seen.loss > state["best_loss"]
         state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
         if "low" in state:
             x_adv = batch.x_adv.contiguous()
-            if bool((batch.iteration > 0).any()):
-                _settle(batch, x_adv, better, shares[(batch.iteration - 1).clamp_min(0)])
-            batch.x_adv = _square(batch, x_adv, shares[batch.iteration])
+            if not batch.all_new():
+                self._settle(batch, x_adv, better)
+            batch.x_adv = self._square(batch, x_adv)
         else:
             state["best"] = torch.where(better.view(-1, 1, 1, 1), batch.x_adv, state["best"])
-            batch.x_adv = _two_windows(batch, shares[batch.iteration], context)
+            share = self.there(self.shares, batch.x.device)[batch.iteration]
+            batch.x_adv = _two_windows(batch, share, context)
+
+    def _square(self, batch: Batch, x_adv: Tensor) -> Tensor:
+        """The best points with one square, in each channel, at the top or the bottom of what eps allows."""
+        state, (count, channels, height, width) = batch.state, batch.x.shape
+        sides = self._sides(height, width)
+        side = state["side"] = self.there(sides, batch.x.device)[batch.iteration]
+        draws = uniform(state["key"], batch.iteration + 1, 2 + channels)
+        state["row"], state["column"] = _corner(draws[:, 0], height, side), _corner(draws[:, 1], width, side)
+        places = _places(batch, int(sides[batch.youngest]))
+        up = (draws[:, 2:] < 0.5)[:, :, None].expand(count, channels, places.shape[1] // channels).flatten(1)
+        high, low = (state[name].flatten(1).gather(1, places) for name in ("high", "low"))
+        x_adv.flatten(1).scatter_(1, places, torch.where(up, high, low))
+        return x_adv
+
+    def _settle(self, batch: Batch, x_adv: Tensor, better: Tensor) -> None:
+        """The last square stays where it helped, and is undone where it didn't; only its pixels are touched."""
+        sides = self._sides(*batch.x.shape[2:])
+        places = _places(batch, int(sides[max(batch.youngest - 1, 0)]))
+        best = batch.state["best"].flatten(1)
+        kept = torch.where(better[:, None], x_adv.flatten(1).gather(1, places), best.gather(1, places))
+        best.scatter_(1, places, kept)
+        x_adv.flatten(1).scatter_(1, places, kept)
+
+
+def _places(batch: Batch, largest: int) -> Tensor:
+    """The pixels of each sample's square, shape (B, C * S * S): S is the largest side that may be in the batch.
+
+    Samples with a smaller side have pixels twice.
+    """
+    state, (_, channels, height, width) = batch.state, batch.x.shape
+    reach = torch.arange(largest, device=batch.x.device).expand(len(batch), -1)
+    reach = torch.minimum(reach, state["side"][:, None] - 1)
+    rows, columns = state["row"][:, None] + reach, state["column"][:, None] + reach
+    plane = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+    offsets = torch.arange(channels, device=batch.x.device) * (height * width)
+    return (plane[:, None, :] + offsets[None, :, None]).flatten(1)
 
 
 def _side(share: Tensor, height: int, width: int, smallest: int) -> Tensor:
     """The side of a square that covers a share of the pixels, shape (B,), int64."""
     side = (share * height * width).sqrt().round().long()
     return side.clamp(min(smallest, height, width), min(height, width))
-
-
-def _square(batch: Batch, x_adv: Tensor, share: Tensor) -> Tensor:
-    """The best points with one square, in each channel, at the top or the bottom of what eps allows."""
-    places, up = _places(batch, share, batch.iteration + 1)
-    high, low = (batch.state[name].flatten(1).gather(1, places) for name in ("high", "low"))
-    x_adv.flatten(1).scatter_(1, places, torch.where(up, high, low))
-    return x_adv
-
-
-def _settle(batch: Batch, x_adv: Tensor, better: Tensor, share: Tensor) -> None:
-    """The last square stays where it helped, and is undone where it didn't; only its pixels are touched."""
-    places, _ = _places(batch, share, batch.iteration)
-    best = batch.state["best"].flatten(1)
-    kept = torch.where(better[:, None], x_adv.flatten(1).gather(1, places), best.gather(1, places))
-    best.scatter_(1, places, kept)
-    x_adv.flatten(1).scatter_(1, places, kept)
-
-
-def _places(batch: Batch, share: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """The pixels of a step's square and whether each goes up, shape (B, C * S * S): S is the largest side in the batch.
-
-    Samples with a smaller side have pixels twice.
-    """
-    _, channels, height, width = batch.x.shape
-    side = _side(share, height, width, 1)
-    draws = uniform(batch.state["key"], step, 2 + channels)
-    reach = torch.arange(int(side.max()), device=side.device).expand(len(side), -1)
-    reach = torch.minimum(reach, side[:, None] - 1)
-    rows, columns = (
-        _corner(draws[:, 0], height, side)[:, None] + reach,
-        _corner(draws[:, 1], width, side)[:, None] + reach,
-    )
-    plane = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
-    offsets = torch.arange(channels, device=side.device) * (height * width)
-    places = plane[:, None, :] + offsets[None, :, None]
-    up = (draws[:, 2:] < 0.5)[:, :, None].expand(places.shape)
-    return places.flatten(1), up.flatten(1)
 
 
 def _corner(draw: Tensor, length: int, side: Tensor) -> Tensor:
@@ -147,7 +158,7 @@ def _two_windows(batch: Batch, share: Tensor, context: AttackContext) -> Tensor:
     side = _side(share, height, width, 3)
     side = torch.where(side % 2 == 0, side + 1, side).clamp_max(min(height, width))
     delta = batch.state["best"] - batch.x
-    sides = torch.unique(side).tolist()
+    sides = [int(side[0])] if batch.youngest == batch.oldest else torch.unique(side).tolist()
     if len(sides) == 1:
         delta = _moved_budget(delta, int(sides[0]), batch, torch.arange(len(batch), device=side.device), context)
     else:

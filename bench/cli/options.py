@@ -35,6 +35,13 @@ Compile = Annotated[
         "Try it before you count on it: on the CPU that was measured it was slower.",
     ),
 ]
+Graphs = Annotated[
+    bool,
+    typer.Option(
+        "--graphs/--no-graphs",
+        help="On a GPU, let our own attacks search on CUDA graphs of the model. Verdicts come from the model itself.",
+    ),
+]
 ModelDir = Annotated[
     Path | None,
     typer.Option(

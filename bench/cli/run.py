@@ -30,6 +30,7 @@ def run(
     yes: options.Yes = False,
     pin_batch: options.PinBatch = False,
     compile: options.Compile = False,
+    graphs: options.Graphs = True,
     audit: options.Audit = True,
 ) -> None:
     """Evaluate every combination of a suite, audit the numbers, and write leaderboard, plots and per-sample records.
@@ -46,7 +47,7 @@ def run(
 
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
-    settings = RunSettings(results, run_name, device, batch_size, places, yes, pin_batch, compile)
+    settings = RunSettings(results, run_name, device, batch_size, places, yes, pin_batch, compile, graphs)
     progress = make_progress()
     try:
         summary = run_suite(loaded, settings, progress)

@@ -170,6 +170,11 @@ class DefendedModel(nn.Module):
         inside: AbstractContextManager[None] = self.model.compiled(size)
         return inside
 
+    def graphed(self, size: int) -> AbstractContextManager[None]:
+        """Graphs of the bare model, behind the real defense; see :meth:`bench.models.wrapper.CountedModel.graphed`."""
+        inside: AbstractContextManager[None] = self.model.graphed(size)
+        return inside
+
     @contextmanager
     def drawing(self, keys: Tensor) -> Iterator[None]:
         """Inside, passes of ``len(keys)`` images draw from these keys, one for each image, int64."""

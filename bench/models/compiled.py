@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Network = Callable[[Tensor], Tensor]
+Kind = tuple[object, ...]
 
 FULL = 0.7
 """A batch this full is filled up to the compiled size: the rows that nobody reads cost less than compiling saves."""
@@ -39,14 +40,14 @@ class StaticNetwork:
     def __init__(self, network: Network, size: int) -> None:
         self.network, self.size, self.failure = network, size, ""
         self._compiled: Network | None = None
-        self._compared: set[tuple[object, ...]] = set()
+        self._compared: set[Kind] = set()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, shape (B, K)."""
         if self.failure or not FULL * self.size <= len(x) <= self.size:
             return self.network(x)
         filled = x if len(x) == self.size else torch.cat([x, x.detach()[-1:].expand(self.size - len(x), *x.shape[1:])])
-        kind = _kind(filled)
+        kind = kind_of(filled)
         if kind not in self._compared and not self._agrees(filled):
             return self.network(x)
         self._compared.add(kind)
@@ -74,8 +75,8 @@ class StaticNetwork:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own compiler is written with what torch deprecates
-                fast = _values(self._fast, x)
-            pairs = zip(fast, _values(self.network, x), strict=True)
+                fast = values(self._fast, x)
+            pairs = zip(fast, values(self.network, x), strict=True)
             differences = [float((one - other).norm() / other.norm().clamp_min(1e-12)) for one, other in pairs]
         except torch.OutOfMemoryError:
             raise
@@ -93,13 +94,13 @@ def _autocast(x: Tensor) -> bool:
     return torch.is_autocast_enabled(x.device.type)
 
 
-def _kind(x: Tensor) -> tuple[object, ...]:
-    """What torch compiles apart."""
+def kind_of(x: Tensor) -> Kind:
+    """What differs from pass to pass beside the number of images: shape, type, autocast, gradients."""
     return tuple(x.shape[1:]), x.dtype, _autocast(x), torch.is_grad_enabled() and x.requires_grad
 
 
-def _values(network: Network, x: Tensor) -> list[Tensor]:
-    """Logits, and where gradients are taken, one of them."""
+def values(network: Network, x: Tensor) -> list[Tensor]:
+    """What two versions of a network are compared by: logits, and where gradients are taken, one of them."""
     if not (torch.is_grad_enabled() and x.requires_grad):
         return [network(x).detach().float()]
     here = x.detach().requires_grad_()

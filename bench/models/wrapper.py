@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Self
 
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.errors import ModelError
 from bench.models.compiled import StaticNetwork
+from bench.models.graphs import GraphedNetwork
 
 _RAISED = (
     RuntimeError,
@@ -97,7 +98,8 @@ class CountedModel(nn.Module):
         self.passes = Passes()
         self.microbatch: int | None = None
         self._static: StaticNetwork | None = None
-        self._compiled = False
+        self._graphed: GraphedNetwork | None = None
+        self._through: Callable[[Tensor], Tensor] | None = None
         self.mean: Tensor | None
         self.std: Tensor | None
         self.register_buffer("mean", _column(mean), persistent=False)
@@ -148,17 +150,40 @@ class CountedModel(nn.Module):
         """
         if self._static is None or self._static.size != size:
             self._static = StaticNetwork(self._network, size)
-        self._compiled = True
+        with self._going(self._static):
+            yield
+
+    @contextmanager
+    def graphed(self, size: int) -> Iterator[None]:
+        """Inside, passes of up to that many images go through CUDA graphs of the network, which are kept for the next time.
+
+        Args:
+            size: the most images of a pass.
+        """
+        if self._graphed is None or self._graphed.most != size:
+            self._forget(self._graphed)
+            self._graphed = GraphedNetwork(self._network, self.module, size)
+        with self._going(self._graphed):
+            yield
+
+    @contextmanager
+    def _going(self, through: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        before, self._through = self._through, through
         try:
             yield
         finally:
-            self._compiled = False
+            self._through = before
 
     def forget_compiled(self) -> None:
-        """Lets the compiled network go: it holds the model, and whatever the model holds."""
-        if self._static is not None:
-            self._static.forget()
-            self._static = None
+        """Lets the compiled network and the graphs go: they hold the model, and whatever the model holds."""
+        self._forget(self._static)
+        self._forget(self._graphed)
+        self._static = self._graphed = None
+
+    @staticmethod
+    def _forget(fast: StaticNetwork | GraphedNetwork | None) -> None:
+        if fast is not None:
+            fast.forget()
 
     def check(self, x: Tensor) -> None:
         """Tries the model on images: it must give finite logits of the right shape. Counts no passes.
@@ -193,7 +218,7 @@ class CountedModel(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         """What the network gives for images in [0, 1]."""
-        logits = self._static(x) if self._compiled and self._static is not None else self._network(x)
+        logits = (self._through or self._network)(x)
         if not isinstance(logits, Tensor):
             raise ModelError(f"the model gives {type(logits).__name__}, not a tensor of logits")
         return logits

@@ -158,6 +158,7 @@ def _attacked(
         precision=precision,
         pinned=worker.pinned,
         compiled=worker.compiles_for(attack),
+        graphed=worker.graphs_for(attack),
         eot_iter=cell.defense.eot_iter or 1,
     )
     if target.rejects and not attack.joint:

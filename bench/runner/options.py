@@ -24,6 +24,7 @@ class RunSettings:
         pin_batch: give every pass of our own attacks exactly ``batch_size`` rows: slower, and the same bits for each
             sample in every shard.
         compile: let our own attacks search on the model as torch.compile makes it; verdicts come from the model itself.
+        graphs: let them search on CUDA graphs of the model on a GPU; the same holds for verdicts.
 
     Raises:
         BenchError: where the name of the run couldn't be that of one directory.
@@ -37,6 +38,7 @@ class RunSettings:
     yes: bool = False
     pin_batch: bool = False
     compile: bool = False
+    graphs: bool = True
 
     def __post_init__(self) -> None:
         try:

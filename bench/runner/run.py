@@ -92,5 +92,6 @@ def _worker(plan: Plan, settings: RunSettings, device: torch.device) -> Worker:
         settings.batch_size,
         pinned=settings.pin_batch,
         compiled=settings.compile,
+        graphs=settings.graphs,
         calibration=plan.calibration,
     )

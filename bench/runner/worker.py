@@ -19,6 +19,7 @@ from bench.defenses.defended import DefendedModel
 from bench.errors import AttackError, BenchError, ModelError
 from bench.models.base import Setting
 from bench.runner.batch_size import SMALL, find_batch_size
+from bench.runner.devices import search_precision
 from bench.runner.facts import defenses_of, surrogates_of
 from bench.runner.judge import Prediction, Scoring, exact_arithmetic, predict
 from bench.runner.probe import REPEATABLE, Probe
@@ -45,6 +46,7 @@ class Worker:
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         pinned: whether every pass of our own attacks has that many rows.
         compiled: whether our own attacks search on a compiled model.
+        graphs: whether they search on CUDA graphs of it, where it isn't compiled and the device has them.
         calibration: clean images for the thresholds of detectors; ``None`` where no defense needs any.
     """
 
@@ -57,10 +59,11 @@ class Worker:
         *,
         pinned: bool = False,
         compiled: bool = False,
+        graphs: bool = True,
         calibration: Dataset | None = None,
     ) -> None:
         self.dataset, self.places, self.device, self.calibration = dataset, places, device, calibration
-        self.pinned, self.compiled = pinned, compiled
+        self.pinned, self.compiled, self.graphs = pinned, compiled, graphs and device.type == "cuda"
         self._fixed_batch_size = batch_size
         self._spec: ModelSpec | None = None
         self._model: Any = None  # Any: the counted model of one of many sources
@@ -141,6 +144,10 @@ class Worker:
     def compiles_for(self, attack: Attack) -> bool:
         """Whether an attack may search on the compiled model: those of ours do, where that is asked for."""
         return self.compiled and not attack.chunked and self._batch_size > 1  # torch takes one for a special case
+
+    def graphs_for(self, attack: Attack) -> bool:
+        """Whether an attack searches on CUDA graphs of the model: those of ours do, where it isn't compiled."""
+        return self.graphs and not attack.chunked and not self.compiles_for(attack)
 
     def search_batch_size(self, attack: Attack) -> int:
         """The most samples of a pass of an attack on the model that is loaded."""
@@ -291,13 +298,15 @@ class Worker:
 
 
 def channels_last(model: torch.nn.Module, device: torch.device) -> None:
-    """Stores the weights of convolutions with the channels last where that is faster: on CPUs. Values don't change.
+    """Stores the weights of convolutions with the channels last where that is faster; values don't change.
+
+    That is on CPUs, and on GPUs that multiply bfloat16.
 
     Args:
         model: changed in place.
         device: where it runs.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" and search_precision("auto", device) != "bfloat16":
         return
     for parameter in model.parameters():
         if parameter.dim() == 4:

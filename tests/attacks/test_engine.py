@@ -27,6 +27,7 @@ from bench.attacks.parameters import (
 from bench.attacks.pgd import PGD
 from bench.attacks.search_attack import Look, SearchAttack
 from bench.attacks.square import Square
+from bench.errors import AttackError
 from bench.models.wrapper import CountedModel
 from bench.suites.spec import AttackSpec
 
@@ -232,3 +233,81 @@ def test_a_success_on_compiled_code_is_a_claim(linear: Any, context: Make, monke
     plain = attack.run(linear.model, linear.samples, replace(here, compiled=False))
     with torch.no_grad():
         assert torch.equal(linear.model(plain.x_adv).argmax(1) != linear.samples.y, really)
+
+
+WAITED_FOR = ("engine", "apgd", "fab", "hyperplane")
+"""Modules that look at values less often where looking means to wait for a device."""
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the engine treat the CPU as a device that must be waited for."""
+
+    def switch() -> None:
+        for name in WAITED_FOR:
+            monkeypatch.setattr(f"bench.attacks.{name}.on_cpu", lambda values: False)
+
+    return switch
+
+
+@pytest.mark.parametrize("search", ["first_success", "strongest"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+def test_fewer_looks_find_the_same(
+    images: tuple[CountedModel, Samples],
+    context: Make,
+    waiting: Callable[[], None],
+    attack: SearchAttack,
+    norm: str,
+    search: str,
+) -> None:
+    model, samples = images
+    where = context(norm, "1/30" if norm == "linf" else "1/2", search=search, batch_size=16)
+    expected = attack.run(model, samples, where)
+    waiting()
+    found = attack.run(model, samples, where)
+    assert torch.equal(found.x_adv, expected.x_adv)
+    for name in ("iterations", "forwards", "backwards"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    if expected.zero_gradient is not None:
+        assert torch.equal(found.zero_gradient, expected.zero_gradient)
+
+
+class _Sick(nn.Module):
+    """Gives NaN from one pass on."""
+
+    def __init__(self, network: nn.Module, from_pass: int) -> None:
+        super().__init__()
+        self.network, self.left = network, from_pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        logits: Tensor = self.network(x)
+        return logits if self.left > 0 else logits * torch.nan
+
+
+@pytest.mark.parametrize("from_pass", [1, 4, 7])
+def test_what_is_not_finite_is_found_with_fewer_looks(
+    images: tuple[CountedModel, Samples], context: Make, waiting: Callable[[], None], from_pass: int
+) -> None:
+    model, samples = images
+    sick = CountedModel(_Sick(model.module, from_pass), num_classes=6)
+    waiting()
+    with pytest.raises(AttackError, match="the model gave logits that aren't finite"):
+        PGD(PGDParams(steps=6)).run(sick, samples, context("linf", "1/1000"))
+
+
+def test_finite_values_of_an_infinite_sum_pass(
+    images: tuple[CountedModel, Samples], context: Make, waiting: Callable[[], None]
+) -> None:
+    model, samples = images
+
+    class Huge(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return model.module(x) * 1e37
+
+    waiting()
+    found = Square(SquareParams(n_queries=5)).run(
+        CountedModel(Huge(), num_classes=6), samples, context("linf", "1/1000")
+    )
+    assert bool((found.iterations > 0).any())

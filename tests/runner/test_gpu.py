@@ -54,3 +54,21 @@ def test_tf32_is_off_in_verdicts(suite: Callable[..., Path]) -> None:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
     assert np.abs(cpu["clean_margin"] - cuda["clean_margin"]).max() < 1e-3
+
+
+def test_a_run_on_graphs_gives_the_same_verdicts(suite: Callable[..., Path]) -> None:
+    attacks = "{name: pgd, steps: 20}, {name: apgd_targeted, steps: 10}, {name: square, n_queries: 200}, {name: fab, steps: 5}"
+    path = suite(samples=300, eps="0.15", attacks=attacks, shard_size=150)
+
+    def rows(name: str, *, graphs: bool) -> pd.DataFrame:
+        settings = RunSettings(
+            path.parent / name, device="cuda", batch_size=64, places=Places(download=False), graphs=graphs
+        )
+        summary = run_suite(load_suite(path), settings)
+        assert {result.status for result in summary.results} == {"done"}
+        return pd.read_parquet(summary.directory / "samples").sort_values(["cell", "position"], ignore_index=True)
+
+    plain, fast = rows("plain", graphs=False), rows("fast", graphs=True)
+    assert 0 < plain["robust"].sum() < len(plain)
+    assert (plain["robust"] == fast["robust"]).mean() >= 0.995
+    assert np.array_equal(plain["clean_margin"], fast["clean_margin"])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bench.training.method import Outcome, Step, TrainingMethod
 from bench.training.method_parameters import DenoiseParams
+from bench.training.noise import gaussian
 
 
 class Denoise(TrainingMethod):
@@ -21,9 +22,7 @@ class Denoise(TrainingMethod):
 
     def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
         """The noisy images."""
-        low, high = self.params.levels
-        std = low + (high - low) * step.draws.uniform(1, 1, 1)
-        return with_noise(x, std * step.draws.normal(*x.shape[1:]))
+        return with_noise(x, gaussian(self.params, x, step.draws))
 
     def loss(self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:
         """The mean squared error on the batch; labels aren't looked at."""

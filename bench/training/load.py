@@ -15,8 +15,9 @@ from bench.registry import Registry
 from bench.suites.messages import problems_of
 from bench.suites.nodes import Mark, Node, parse, read
 from bench.suites.sources import Sources, in_order
-from bench.suites.spec import DatasetSpec
+from bench.suites.spec import AttackSpec, DatasetSpec
 from bench.training import TABLE
+from bench.training.method_parameters import AttackParams
 from bench.training.recipe import Recipe
 
 _FORM = "key=value, such as epochs=5 or method.eps=0.2"
@@ -114,29 +115,37 @@ def _name_problems(plain: dict[str, object], sources: Sources) -> list[Problem]:
 
 
 def _attack_problems(recipe: Recipe, sources: Sources) -> list[Problem]:
-    """Attacks that couldn't be run when the training is done."""
+    """Attacks that couldn't be run, in the training or when it is done."""
+    norms = list(dict.fromkeys(threat_model.norm for threat_model in recipe.evaluation.threat_models))
     problems: list[Problem] = []
-    norms = dict.fromkeys(threat_model.norm for threat_model in recipe.evaluation.threat_models)
     for index, attack in enumerate(recipe.evaluation.attacks):
-        loc = ("evaluation", "attacks", index)
-        try:
-            entry = registry.attacks.entry(attack.name)
-        except UnknownNameError as error:
-            hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
-            problems.append(sources.problem(loc, f"unknown attack {attack.name!r}{hint}", ", ".join(error.known)))
-            continue
-        try:
-            if entry.params is not None:
-                entry.params.model_validate(attack.args)
-        except ValidationError as error:
-            model, owner = entry.params or BaseModel, f"the attack {attack.name}"
-            problems += problems_of(error, sources, model=model, base=(*loc, "args"), owner=owner)
-        problems += [
-            sources.problem(loc, f"the attack {attack.name} doesn't work under {norm}", ", ".join(entry.norms))
-            for norm in norms
-            if entry.norms and norm not in entry.norms
-        ]
+        problems += _problems_of_attack(attack, norms, ("evaluation", "attacks", index), sources)
+    if isinstance(recipe.method, AttackParams):
+        problems += _problems_of_attack(recipe.method.attack, [recipe.method.norm], ("method", "attack"), sources)
     return problems
+
+
+def _problems_of_attack(
+    attack: AttackSpec, norms: Sequence[str], loc: tuple[str | int, ...], sources: Sources
+) -> list[Problem]:
+    """An attack that no table knows, its parameters, and norms that it doesn't work under."""
+    try:
+        entry = registry.attacks.entry(attack.name)
+    except UnknownNameError as error:
+        hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
+        return [sources.problem(loc, f"unknown attack {attack.name!r}{hint}", ", ".join(error.known))]
+    problems: list[Problem] = []
+    try:
+        if entry.params is not None:
+            entry.params.model_validate(attack.args)
+    except ValidationError as error:
+        model, owner = entry.params or BaseModel, f"the attack {attack.name}"
+        problems += problems_of(error, sources, model=model, base=(*loc, "args"), owner=owner)
+    return problems + [
+        sources.problem(loc, f"the attack {attack.name} doesn't work under {norm}", ", ".join(entry.norms))
+        for norm in norms
+        if entry.norms and norm not in entry.norms
+    ]
 
 
 def _beside(spec: DatasetSpec, path: Path) -> DatasetSpec:

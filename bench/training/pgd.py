@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch
@@ -75,9 +76,40 @@ def perturb(
     Returns:
         Points inside the threat model, shape (N, C, H, W), without a graph.
     """
-    x_adv = x if draws is None else random_start(threat_model, x, draws)
+    start = x if draws is None else random_start(threat_model, x, draws)
+    return climb(start, x, lambda at: ce_sum(model(at), y), threat_model=threat_model, steps=steps, alpha=alpha)
+
+
+def ce_sum(logits: Tensor, y: Tensor) -> Tensor:
+    """The cross-entropy, summed over images: each image's gradient doesn't depend on the size of the batch."""
+    return F.cross_entropy(logits.float(), y, reduction="sum")
+
+
+def climb(
+    start: Tensor,
+    x: Tensor,
+    objective: Callable[[Tensor], Tensor],
+    *,
+    threat_model: ThreatModel,
+    steps: int,
+    alpha: float,
+) -> Tensor:
+    """Steps of steepest ascent from a start, each projected into the threat model.
+
+    Args:
+        start: first points, shape (N, C, H, W).
+        x: clean images in [0, 1], the same shape.
+        objective: a sum over images, of points; what is made as large as possible.
+        threat_model: the ball.
+        steps: gradient steps.
+        alpha: step size in [0, 1] units.
+
+    Returns:
+        The last points, the same shape, without a graph.
+    """
+    x_adv = start
     for _ in range(steps):
         x_adv = x_adv.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model(x_adv), y, reduction="sum"), x_adv)
+        (gradient,) = torch.autograd.grad(objective(x_adv), x_adv)
         x_adv = threat_model.project(x_adv.detach() + alpha * threat_model.ascend(gradient), x)
     return x_adv.detach()

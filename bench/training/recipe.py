@@ -27,7 +27,9 @@ class Recipe(RecipePart):
     )
     architecture: str = Field(description="a name that `bench list architectures` shows")
     architecture_args: dict[str, Any] = Field({}, description="parameters of the architecture")  # Any: its own
-    method: Method = Field(StandardParams(name="standard"), description="the training method: standard, pgd or denoise")
+    method: Method = Field(
+        StandardParams(name="standard"), description="the training method, such as standard, fgsm, pgd or trades"
+    )
     epochs: int = Field(ge=1, description="how often every training image is seen")
     batch_size: int = Field(128, ge=1, description="images of one step")
     optimizer: Optimizer = Field(Optimizer(), description="the optimizer: adam or sgd")

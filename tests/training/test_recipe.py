@@ -82,7 +82,10 @@ def test_every_problem_is_told_with_its_line(written: Callable[[str], Path]) -> 
         ("epoch=3", "a recipe has no 'epoch'; did you mean epochs?"),
         ("epochs=many", "--set epochs=many: epochs:"),
         ("epochs.first=3", "epochs is 3: there is nothing inside it to set"),
-        ("method.name=trades", "unknown training method 'trades'"),
+        ("method.name=tradez", "unknown training method 'tradez'; did you mean trades?"),
+        ("method={name: attack, eps: 0.1, attack: apgdd}", "method.attack: unknown attack 'apgdd'; did you mean apgd"),
+        ("method={name: attack, eps: 0.1, attack: {name: apgd, stepz: 3}}", "stepz"),
+        ("method={name: attack, eps: 0.1, attack: ddn}", "the attack ddn doesn't work under linf (accepted: l2)"),
     ],
 )
 def test_a_wrong_override_says_so(mini: Path, override: str, message: str) -> None:

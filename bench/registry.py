@@ -180,6 +180,12 @@ ALL: dict[str, Registry[Any]] = {
     "datasets": datasets,
     "metrics": metrics,
 }
+"""What suites name, and plugins may add to."""
+
+methods: Registry[Any] = Registry("training method", "bench.training")
+
+LISTED: dict[str, Registry[Any]] = {**ALL, "methods": methods}
+"""What ``bench list`` and ``bench show`` know."""
 
 
 def load_plugin(path: Path) -> str:

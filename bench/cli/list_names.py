@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from bench.registry import Entry
 
-KINDS = ("models", "attacks", "defenses", "datasets", "metrics", "architectures", "rules")
+KINDS = ("models", "attacks", "defenses", "datasets", "metrics", "architectures", "methods", "rules")
 
 
 def _what(entry: Entry) -> str:
@@ -25,7 +25,7 @@ def _what(entry: Entry) -> str:
 def list_names(
     kind: Annotated[str, typer.Argument(help="One of: " + ", ".join(KINDS) + ".", metavar="KIND")],
 ) -> None:
-    """List the known models, attacks, defenses, datasets, metrics or architectures, with their parameters.
+    """List the known models, attacks, defenses, datasets, metrics, architectures or training methods, with their parameters.
 
     Of an attack it says the norms that it runs under, whether it is white-box or asks for scores or decisions only, and
     whether it works at eps or looks for the smallest perturbation (minimum-norm).
@@ -38,7 +38,7 @@ def list_names(
 
     from bench.cli.parameters import defaults
     from bench.errors import UnknownNameError
-    from bench.registry import ALL
+    from bench.registry import LISTED
 
     if kind not in KINDS:
         raise UnknownNameError("kind of thing", kind, difflib.get_close_matches(kind, KINDS), KINDS)
@@ -55,7 +55,7 @@ def list_names(
             tell(rule.means, "    ")
             tell(f"what to do: {rule.advice} [{rule.source}]", "    ")
         return
-    for name, entry in ALL[kind].entries().items():
+    for name, entry in LISTED[kind].entries().items():
         if "alias" in entry.facts:
             tell(f"{name}: another name for {entry.facts['alias']}")
             continue
@@ -65,7 +65,7 @@ def list_names(
             tell(", ".join(parameters), "    ")
         for inner, facts in entry.facts.get("models", {}).items():
             tell(f"{name}:{inner}: {facts.get('summary', '')}", "    ")
-    refused = ALL[kind].refused
+    refused = LISTED[kind].refused
     for why in dict.fromkeys(refused.values()):
         tell(f"not here, because {why}: {', '.join(name for name in refused if refused[name] == why)}")
     if kind == "models":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from bench.registry import Entry
@@ -25,10 +26,21 @@ def described(entry: Entry) -> list[str]:
         return []
     lines = []
     for (key, default), field in zip(defaults(entry).items(), entry.params.model_fields.values(), strict=True):
-        kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-        kind = kind.replace("typing.", "").replace("None", "null")
-        lines.append(f"{key}: {kind} = {default}  {field.description or ''}".rstrip())
+        lines.append(f"{key}: {_kind(field.annotation)} = {default}  {field.description or ''}".rstrip())
     return lines
+
+
+def _kind(annotation: object) -> str:
+    """A type as people write it, without what pydantic keeps beside it."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_kind(one) for one in get_args(annotation))
+    if annotation is NoneType:
+        return "null"
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("None", "null")
 
 
 def written(value: object) -> str:

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 def show(
     name: Annotated[str, typer.Argument(help="Name of an attack, defense, dataset, metric, ...", metavar="NAME")],
 ) -> None:
-    """Explain one attack, defense, dataset, metric, model source or architecture: parameters, defaults, norms, paper."""
+    """Explain one attack, defense, dataset, metric, model source, architecture or training method: parameters, norms, paper."""
     import difflib
 
     from bench.errors import UnknownNameError
-    from bench.registry import ALL
+    from bench.registry import LISTED
 
-    things = [line for kind, table in ALL.items() if name in table.entries() for line in _thing(name, kind)]
+    things = [line for kind, table in LISTED.items() if name in table.entries() for line in _thing(name, kind)]
     things += [line for known, lines in _inner() if name in (known, known.partition(":")[2]) for line in lines]
     if not things:
-        for table in ALL.values():
+        for table in LISTED.values():
             if name in table.refused:
                 raise UnknownNameError(table.kind, name, (), (), table.refused[name])
         names = sorted(
-            {known for table in ALL.values() for known in table.known_to(name)} | {one for one, _ in _inner()}
+            {known for table in LISTED.values() for known in table.known_to(name)} | {one for one, _ in _inner()}
         )
         raise UnknownNameError("name", name, difflib.get_close_matches(name, names, n=3), names)
     print("\n".join(things))
@@ -36,10 +36,10 @@ def show(
 def _thing(name: str, kind: str) -> Iterator[str]:
     """The lines of one name of a table."""
     from bench.cli.parameters import described, written
-    from bench.registry import ALL
+    from bench.registry import LISTED
 
-    entry = ALL[kind].entry(name)
-    noun = "source of models" if kind == "models" else kind.removesuffix("s")
+    entry = LISTED[kind].entry(name)
+    noun = "source of models" if kind == "models" else LISTED[kind].kind
     yield f"{name} ({noun}, from {entry.origin}): {entry.summary}"
     if entry.norms:
         yield f"  norms: {', '.join(entry.norms)}"

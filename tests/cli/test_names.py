@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -14,6 +15,7 @@ from pydantic import BaseModel, Field
 from bench.cli import doctor as doctor_module
 from bench.models.zoo.cards import Card, cards
 from bench.registry import ALL, Entry
+from bench.training import TABLE
 
 NAMES = [(kind, name) for kind, table in ALL.items() for name in table.entries()]
 
@@ -35,6 +37,19 @@ def test_list_models_names_the_zoo(bench: object) -> None:
     classifiers = [name for name, card in cards().items() if card.task == "classification"]
     assert len(classifiers) >= 2
     assert [name for name in classifiers if f"zoo:{name}:" not in out] == []
+
+
+def test_training_methods_are_listed_and_explained(bench: object) -> None:
+    listed = bench("list", "methods")  # type: ignore[operator]
+    assert listed.code == 0
+    assert [name for name in TABLE if not re.search(rf"^{name}\b", listed.out, re.MULTILINE)] == []
+    shown = bench("show", "trades").out  # type: ignore[operator]
+    assert shown.startswith("trades (training method, from bench): the cross-entropy on clean images plus")
+    assert "arXiv:1901.08573" in shown
+    assert "    alpha: Fraction | null = null  step size" in shown
+    assert "    beta: float = 6.0  weight of the robust term" in shown
+    assert "fgsm (attack, " in bench("show", "fgsm").out  # type: ignore[operator]
+    assert "fgsm (training method, " in bench("show", "fgsm").out  # type: ignore[operator]
 
 
 def test_an_unknown_kind(bench: object) -> None:

@@ -25,6 +25,7 @@ from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
 from bench.models.arithmetic import tf32
+from bench.models.graphs import filled
 from bench.models.noise import mixed
 
 T = TypeVar("T")
@@ -34,7 +35,10 @@ HAIRLINE = 1e-4
 _LOOKS = 1 << 20
 """Draws of the looks beside the path have numbers from here on."""
 CLOSE = 0.1
-"""Survivors whose best margin came this close to zero, relative to their clean margin, are searched again in float32."""
+"""Survivors whose best margin came this close to zero, relative to their clean margin, are searched again; those of an
+attack that looks for the nearest point where that lies this little beyond eps, relatively."""
+CLOSE_WITHOUT_GRADIENTS = 0.03
+"""The same for an attack that asks for values only: some of bfloat16's rounding errors, and no gradient to be led astray by."""
 
 
 def search(attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
@@ -90,6 +94,8 @@ class _Search:
         """whether a gradient was ever other than zero"""
         self.scale = torch.ones(n, device=device)
         """the first margin's size, which tells what is close"""
+        self.error = torch.zeros(n, device=device)
+        """how far the margin of a claim was from what it is"""
         self.steps = torch.zeros(n, dtype=torch.int64, device=device)
         self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
@@ -121,6 +127,7 @@ class _Search:
             self.forwards.cpu().double(),
             self.backwards.cpu().double(),
             [""] * len(self.samples),
+            claimed=self.broken.cpu(),
         )
         if self.attack.uses_gradients:
             result.zero_gradient = (~self.moved & (self.backwards > 0)).cpu()
@@ -130,7 +137,14 @@ class _Search:
 
     def close(self) -> Tensor:
         """Survivors that came close to being broken, shape (N,)."""
-        return ~self.broken & (self.margin > -CLOSE * self.scale)
+        if self.attack.minimum_norm:
+            distance = self.context.threat_model.distance(self.best, self.samples.x)
+            near = distance <= (1 + CLOSE) * self.context.threat_model.radius
+            unmet = torch.isinf(self.score)
+            astray = self.error > CLOSE * self.scale
+            return ~self.broken & torch.where(unmet, self.margin > -CLOSE * self.scale, near | astray)
+        share = CLOSE if self.attack.uses_gradients else CLOSE_WITHOUT_GRADIENTS
+        return ~self.broken & (self.margin > -share * self.scale)
 
     def _rank(self) -> None:
         x, y, classes = self.samples.x, self.samples.y, self.model.num_classes
@@ -274,10 +288,14 @@ class _Search:
 
     def _exact(self, x: Tensor, keys: Tensor | None = None, model: Target | None = None) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
-        count, model = len(x), model or self.model
-        if self.context.pinned and count < self.piece:
-            x = torch.cat([x, x.detach()[:1].expand(self.piece - count, *x.shape[1:])])
-            keys = None if keys is None else torch.cat([keys, keys[:1].expand(self.piece - count)])
+        count, size, model = len(x), len(x), model or self.model
+        if self.context.pinned:
+            size = max(count, self.piece)
+        elif x.device.type == "cuda":  # every new shape costs a search for kernels
+            size = filled(count, max(count, self.piece))
+        if count < size:
+            x = torch.cat([x, x.detach()[:1].expand(size - count, *x.shape[1:])])
+            keys = None if keys is None else torch.cat([keys, keys[:1].expand(size - count)])
         with nullcontext() if keys is None else model.drawing(keys):
             return model(x)[:count]
 
@@ -330,10 +348,9 @@ class _Search:
         self.scale[place] = torch.where(first, size.to(self.scale.dtype), self.scale[place])
         claims = self._any(seen.margin > 0)
         self.news |= claims
-        if claims:
-            self._verify(batch, x, seen)
+        known = self._verify(batch, x, seen) if claims else None
         self.margin[place] = torch.maximum(self.margin[place], seen.margin.to(self.margin.dtype))
-        adversarial = seen.margin > 0
+        adversarial = seen.margin > 0 if known is None else (seen.margin > 0) & known
         inside = adversarial
         whole = self.context.search == "strongest" or self.random
         if not claims and (self.attack.minimum_norm or not whole):
@@ -365,20 +382,28 @@ class _Search:
             self.best[chosen] = x[rows]
             self.score[chosen] = score[rows].to(self.score.dtype)
 
-    def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> None:
+    def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> Tensor | None:
         """In a cheaper precision, on compiled code, behind a stand-in or in the draws of the search a success is a claim: the
         real model in float32 says whether it is one, of a stochastic model the majority of draws of their own.
+
+        Returns:
+            Where it said so, shape (B,): a claim farther away than a point that is known to be one is left as it is. ``None``
+            where everything is known.
         """
         if self.exact:
-            return
+            return None
         positive = seen.margin > 0
         if self.random and not self.attack.minimum_norm:  # what isn't better than a verified point need not be verified
             worth = ~self.broken[batch.place] | (seen.margin > self.score[batch.place])
             seen.margin[positive & ~worth] = -torch.inf
             positive &= worth
+        known = None
+        if self.attack.minimum_norm and not self.random:
+            known = self.context.threat_model.distance(x, batch.x) < -self.score[batch.place]
+            positive &= known
         claimed = positive.nonzero().flatten()
         if not len(claimed):
-            return
+            return known
         points, place, y = x[claimed], batch.place[claimed], batch.y[claimed]
         if self.random:
             samples = self.samples.take(place)
@@ -391,10 +416,13 @@ class _Search:
             # Above 0 where more than half of the draws are.
             seen.margin[claimed] = found.sort(0, descending=True).values[len(found) // 2]
             self.forwards[place] += len(found)
-            return
+            return None
         logits = self._patiently(lambda: self._plain(points, y, self._judged, None), len(points))
         self.forwards[place] += 1
-        seen.margin[claimed] = margin(logits, y)
+        found = margin(logits, y)
+        self.error[place] = torch.maximum(self.error[place], (seen.margin[claimed] - found).abs().to(self.error.dtype))
+        seen.margin[claimed] = found
+        return known
 
     def _judged(self, x: Tensor, keys: Tensor | None) -> Tensor:
         return self._exact(x, keys, self.model.real)

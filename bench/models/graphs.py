@@ -101,19 +101,17 @@ class GraphedNetwork:
 
 
 def filled(count: int, most: int) -> int:
-    """The size that a batch is filled up to: a power of two, one and a half times one, or the largest there is.
+    """The size that a batch is filled up to: a power of two, 5, 6 or 7 quarters of one, or the largest there is.
 
     Args:
         count: images, 1 to ``most``.
         most: the largest batch.
     """
-    size = SMALLEST
-    while size < count:
-        size, middle = size * 2, size * 3 // 2
-        if middle >= count:
-            size = middle
-            break
-    return min(size, most)
+    power = SMALLEST
+    while 2 * power <= count:
+        power *= 2
+    quarter = power // 4
+    return min(max(power, -(-count // quarter) * quarter), most)
 
 
 class _Shared:

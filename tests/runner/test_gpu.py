@@ -24,9 +24,9 @@ def _cuda() -> None:
         pytest.skip("no CUDA device here")
 
 
-def rows(path: Path, device: str) -> pd.DataFrame:
+def rows(path: Path, device: str, precision: str = "float32") -> pd.DataFrame:
     settings = RunSettings(path.parent / "results", device, device=device, places=Places(download=False))
-    summary = run_suite(load_suite(path), settings)
+    summary = run_suite(load_suite(path, overrides=[f"run.precision={precision}"]), settings)
     assert {result.status for result in summary.results} == {"done"}, [result.reason for result in summary.results]
     return pd.read_parquet(summary.directory / "samples").sort_values(["cell", "position"], ignore_index=True)
 
@@ -38,6 +38,15 @@ def test_verdicts_agree_with_the_cpu(suite: Callable[..., Path]) -> None:
     assert cpu["cell"].equals(cuda["cell"])
     assert (cpu["success"] == cuda["success"]).mean() >= 0.995
     assert np.allclose(cpu["clean_margin"], cuda["clean_margin"], atol=1e-3)
+
+
+def test_bfloat16_leaves_as_many_robust(suite: Callable[..., Path]) -> None:
+    attacks = "{name: pgd, steps: 20}, {name: apgd, steps: 20}, {name: fab, steps: 5}, {name: square, n_queries: 300}"
+    path = suite(samples=500, eps="0.12", attacks=attacks, shard_size=500)
+    exact, cheap = rows(path, "cuda"), rows(path, "cuda", "bfloat16")
+    one, other = (found.groupby("cell")["robust"].sum().to_numpy() for found in (exact, cheap))
+    assert (one > 0).any()
+    assert np.abs(one - other).max() <= 2, (one, other)
 
 
 def test_libraries_run_on_the_device(suite: Callable[..., Path]) -> None:

@@ -42,6 +42,34 @@ Graphs = Annotated[
         help="On a GPU, let our own attacks search on CUDA graphs of the model. Verdicts come from the model itself.",
     ),
 ]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        help="local: one device of this machine. ray: all of them, or those of a cluster (docs/cluster.md).",
+        metavar="local|ray",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="With ray: a running cluster, such as 10.0.0.1:6379 or auto.", metavar="HOST:PORT"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="With ray: workers at most; as many as fit by default.", min=1, metavar="N"),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option("--gpus-per-worker", help="With ray: share of a GPU, up to 1.", metavar="SHARE")
+]
+CpusPerWorker = Annotated[
+    int, typer.Option("--cpus-per-worker", help="With ray: cores and threads of a worker.", min=1, metavar="N")
+]
+ShardTimeout = Annotated[
+    float,
+    typer.Option(
+        "--shard-timeout", help="With ray: a shard that takes longer is tried on another worker.", metavar="SECONDS"
+    ),
+]
 ModelDir = Annotated[
     Path | None,
     typer.Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,21 @@ QUIET_SECONDS = 20.0
 """Plain lines inside a long cell come at most this often."""
 
 
-def make_progress() -> Progress:
-    """The one that fits standard error."""
+def make_progress(executor: str = "local") -> Progress:
+    """The one that fits standard error, and one device or several.
+
+    Args:
+        executor: local or ray.
+    """
+    if executor != "local":
+        from bench.cli.crew_progress import LiveCrew, PlainCrew
+
+        return LiveCrew() if sys.stderr.isatty() else PlainCrew()
     return Live() if sys.stderr.isatty() else Plain()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people: ``45 s``, ``2 min 05 s``, ``3 h 07 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -75,7 +85,7 @@ class _Counted(Silent):
         """The time that the rest takes at this speed: a rough guess, as cells cost differently."""
         if not self.evaluated:
             return "?"
-        return _duration((self.samples - self.evaluated) / self.speed)
+        return duration((self.samples - self.evaluated) / self.speed)
 
     @staticmethod
     def outcome(result: CellResult) -> str:
@@ -112,10 +122,10 @@ class Plain(_Counted):
         super().row_started(label, pending)
         self.cell_clock = time.monotonic()
 
-    def row_done(self, outcome: str, *, failed: bool) -> None:
+    def row_done(self, label: str, outcome: str, *, failed: bool) -> None:
         """The line of a row, where anything was done."""
         if self.pending or failed:
-            self._line(f"{self.label}: {outcome} ({_duration(time.monotonic() - self.cell_clock)})")
+            self._line(f"{label}: {outcome} ({duration(time.monotonic() - self.cell_clock)})")
 
     def attacking(self, finished: int, robust: int) -> None:
         """A sign of life inside a long attack."""
@@ -140,7 +150,7 @@ class Plain(_Counted):
         self.done += self.announced
         if not self.announced and result.status == "done":
             return
-        seconds = f" ({_duration(time.monotonic() - self.cell_clock)})" if self.announced else ""
+        seconds = f" ({duration(time.monotonic() - self.cell_clock)})" if self.announced else ""
         number = f"[{self.number}/{self.cells}] " if self.announced else ""
         label = self.label if self.announced else result.cell
         pace = (
@@ -166,11 +176,21 @@ class Live(_Counted):
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.console import Console
+        from rich.console import Console, RenderableType
         from rich.progress import BarColumn, Progress, TextColumn
 
+        class Bars(Progress):
+            """The bars, and what stands above them."""
+
+            above: RenderableType | None = None
+
+            def get_renderables(self) -> Iterator[RenderableType]:
+                if self.above is not None:
+                    yield self.above
+                yield from super().get_renderables()
+
         self.console = Console(stderr=True, highlight=False)
-        self.bars = Progress(
+        self.bars = Bars(
             TextColumn("{task.fields[head]}", markup=False),
             BarColumn(24),
             TextColumn("{task.fields[tail]}", markup=False),
@@ -200,10 +220,10 @@ class Live(_Counted):
         self.active, self.shard_finished = True, 0
         self._redraw()
 
-    def row_done(self, outcome: str, *, failed: bool) -> None:
+    def row_done(self, label: str, outcome: str, *, failed: bool) -> None:
         """Leaves a line behind."""
         if self.pending or failed:
-            self._tell(f"{self.label}: {outcome}", "red" if failed else None)
+            self._tell(f"{label}: {outcome}", "red" if failed else None)
         self.active = False
         self._redraw()
 

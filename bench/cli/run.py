@@ -31,6 +31,12 @@ def run(
     pin_batch: options.PinBatch = False,
     compile: options.Compile = False,
     graphs: options.Graphs = True,
+    executor: options.Executor = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = 1.0,
+    cpus_per_worker: options.CpusPerWorker = 1,
+    shard_timeout: options.ShardTimeout = 6 * 3600.0,
     audit: options.Audit = True,
 ) -> None:
     """Evaluate every combination of a suite, audit the numbers, and write leaderboard, plots and per-sample records.
@@ -42,13 +48,16 @@ def run(
 
     from bench.cli.progress import make_progress
     from bench.errors import BenchError, Interrupted
-    from bench.runner.options import RunSettings
+    from bench.runner.options import ClusterSettings, RunSettings
     from bench.runner.run import run_suite
 
+    cluster = ClusterSettings(address, workers, gpus_per_worker, cpus_per_worker, shard_timeout)
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, offline, allow_pickle, allow_plugins)
-    settings = RunSettings(results, run_name, device, batch_size, places, yes, pin_batch, compile, graphs)
-    progress = make_progress()
+    settings = RunSettings(
+        results, run_name, device, batch_size, places, yes, pin_batch, compile, graphs, executor, cluster
+    )
+    progress = make_progress(executor)
     try:
         summary = run_suite(loaded, settings, progress)
     except Interrupted as error:

@@ -130,7 +130,8 @@ class CorruptionRun:
         for one in row.cells:
             row.results[one.id] = self._cell(one, row.failures.get(one.id), fresh=one.id in row.fresh)
         made = list(row.results.values())
-        self.progress.row_done(_said(made), failed=any(result.status != "done" for result in made))
+        failed = any(result.status != "done" for result in made)
+        self.progress.row_done(row_label(row.cells), _said(made), failed=failed)
 
     def _cell(self, planned: PlannedCorruption, failure: Failure | None, *, fresh: bool) -> CorruptionResult:
         """The record of a cell: whatever fails becomes that, except that the store itself fails."""

@@ -14,6 +14,7 @@ from bench.runner.events import Progress
 from bench.runner.executors.base import Executor, Queue
 from bench.runner.options import RunSettings
 from bench.runner.order import Order
+from bench.runner.passes import passes
 from bench.runner.pending import look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import command, now
@@ -132,7 +133,17 @@ class Driver:
             self._close(cell, self._finish(actual, fresh=False))
         else:
             self.opened[actual.id] = cell
-            self.queue.add(shards, math.inf)
+            self.queue.add(shards, self._cost(actual, cell.samples))
+
+    def _cost(self, planned: PlannedCell, samples: int) -> float:
+        """Passes that the pending samples of a cell may take, infinitely many where the attack doesn't tell."""
+        if self.executor.ahead == 1:  # it has nothing to choose from
+            return math.inf
+        try:
+            each = passes(planned.cell, self.plan.dataset.num_classes)
+        except Exception:  # noqa: BLE001 (a third party's attack: its own cell fails when it runs, this is an estimate)
+            return math.inf
+        return math.inf if each is None else samples * sum(each)
 
     def _started(self, shard: AnyShard) -> AnyShard | None:
         """A shard with the examples that it reads; ``None`` where its cell can't be evaluated."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from bench.runner.executors.crew import WorkerLine
 from bench.store.records import CellResult
 from bench.suites.cells import Cell
 
@@ -29,8 +31,11 @@ class Progress(Protocol):
     def row_started(self, label: str, pending: int) -> None:
         """The corruption cells of a row start: what they are, and their samples still to evaluate."""
 
-    def row_done(self, outcome: str, *, failed: bool) -> None:
-        """They are finished: in a few words how, and whether one of them has no number."""
+    def row_done(self, label: str, outcome: str, *, failed: bool) -> None:
+        """They are finished: what they are, in a few words how, and whether one of them has no number."""
+
+    def workers(self, lines: Sequence[WorkerLine]) -> None:
+        """How the workers of several devices are doing, now and then."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""
@@ -60,7 +65,10 @@ class Silent:
     def row_started(self, label: str, pending: int) -> None:
         """See :class:`Progress`."""
 
-    def row_done(self, outcome: str, *, failed: bool) -> None:
+    def row_done(self, label: str, outcome: str, *, failed: bool) -> None:
+        """See :class:`Progress`."""
+
+    def workers(self, lines: Sequence[WorkerLine]) -> None:
         """See :class:`Progress`."""
 
     def note(self, text: str) -> None:

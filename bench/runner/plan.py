@@ -13,9 +13,9 @@ from bench.errors import BenchError, StoreError
 from bench.runner.corruption_plan import PlannedCorruption
 from bench.runner.corruption_run import pending_samples, row_label
 from bench.runner.devices import choose, describe
-from bench.runner.facts import attack_of
 from bench.runner.judge import exact_arithmetic
 from bench.runner.options import RunSettings
+from bench.runner.passes import passes
 from bench.runner.pending import examples_bytes, look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.worker import Worker
@@ -137,18 +137,10 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
     if samples is None:
         return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
     state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
-    forwards, backwards = (1.0, 0.0)
-    if not planned.cell.transferred:
-        try:
-            forwards, backwards = attack_of(planned.cell).passes(plan.dataset.num_classes)
-        except NotImplementedError:  # a third party's attack may not tell
-            return Row(label, state, samples, None, None, None)
-        defense = planned.cell.defense
-        if defense.eot_iter and planned.cell.adversary == "adaptive":
-            forwards, backwards = forwards * defense.eot_iter, backwards * defense.eot_iter
-        forwards += 2.0 * (defense.scoring_draws or 1)
-        networks = 1 + len(members(defense))
-        forwards, backwards = networks * forwards, networks * backwards
+    found = passes(planned.cell, plan.dataset.num_classes)
+    if found is None:
+        return Row(label, state, samples, None, None, None)
+    forwards, backwards = found
     seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
     return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
 

@@ -40,6 +40,11 @@ def version(distribution: str) -> str:
         return "missing"
 
 
+def versions() -> dict[str, str]:
+    """The installed versions of the packages that numbers depend on."""
+    return {name: version(name) for name in _DISTRIBUTIONS}
+
+
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -53,7 +58,7 @@ def environment(device: torch.device) -> dict[str, Any]:  # Any: JSON values
         "device": describe(device),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
-        "versions": {name: version(name) for name in _DISTRIBUTIONS},
+        "versions": versions(),
         "git_commit": _git_commit(),
     }
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from bench.errors import ConsentError, Interrupted
 from bench.runner.devices import choose
 from bench.runner.driver import Driver
 from bench.runner.events import Progress, Silent
+from bench.runner.executors.base import Executor
 from bench.runner.executors.local import LocalExecutor
+from bench.runner.executors.opening import worker_of
 from bench.runner.options import RunSettings
 from bench.runner.pending import examples_bytes
 from bench.runner.preflight import Plan, preflight
-from bench.runner.worker import Worker
 from bench.store.corrupted import CorruptionResult
 from bench.store.records import CellResult
 from bench.store.run_directory import RunDirectory
@@ -62,7 +61,8 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
         Interrupted: on Ctrl-C; what was finished is saved.
     """
     settings, progress = settings or RunSettings(), progress or Silent()
-    device = choose(settings.device)
+    if settings.executor == "local":
+        choose(settings.device)  # refused before anything is looked for
     plan = preflight(loaded, settings.places, progress.note)
     directory = RunDirectory(settings.directory(plan.suite.name))
     size = examples_bytes(plan)
@@ -72,7 +72,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             "give --yes, or --set run.save_adversarial=none"
         )
     with directory.locked():
-        executor = LocalExecutor(_worker(plan, settings, device), plan.corrupted.images, progress.attacking)
+        executor = _executor(plan, settings, progress, loaded.plugins)
         try:
             environment = {**executor.environment, "compiled": settings.compile}
             driver = Driver(plan, directory, executor, settings, progress, environment)
@@ -84,14 +84,10 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             progress.end()
 
 
-def _worker(plan: Plan, settings: RunSettings, device: torch.device) -> Worker:
-    return Worker(
-        plan.dataset,
-        settings.places,
-        device,
-        settings.batch_size,
-        pinned=settings.pin_batch,
-        compiled=settings.compile,
-        graphs=settings.graphs,
-        calibration=plan.calibration,
-    )
+def _executor(plan: Plan, settings: RunSettings, progress: Progress, plugins: tuple[Path, ...]) -> Executor:
+    if settings.executor == "ray":
+        from bench.runner.executors.starting import ray_executor  # an optional extra
+
+        return ray_executor(plan, settings, progress, plugins)
+    worker = worker_of(plan.dataset, plan.calibration, settings, settings.places, choose(settings.device))
+    return LocalExecutor(worker, plan.corrupted.images, progress.attacking)

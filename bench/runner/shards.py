@@ -88,11 +88,13 @@ class Failure:
         reason: in one line.
         traceback: where it happened.
         model: whether the model couldn't even be loaded, so that its other cells needn't be tried.
+        memory: whether memory ran out, so that it may work elsewhere.
     """
 
     reason: str
     traceback: str
     model: bool = False
+    memory: bool = False
 
 
 AnyShard: TypeAlias = Shard | CorruptedShard
@@ -107,7 +109,8 @@ def reason_of(error: BaseException) -> str:
 
 def failure_of(error: BaseException, *, model: bool = False) -> Failure:
     """The failure of a shard, called while the exception is handled."""
-    return Failure(reason_of(error), "".join(traceback.format_exception(error)), model)
+    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch
+    return Failure(reason_of(error), "".join(traceback.format_exception(error)), model, memory)
 
 
 def only(examples: Examples, sample_ids: Sequence[str]) -> Examples:

@@ -174,7 +174,7 @@ def test_interrupted_is_130(bench: object, suite: Write, monkeypatch: pytest.Mon
         def shard_done(self, samples: int, robust: int) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.cli.progress.make_progress", Stops)
+    monkeypatch.setattr("bench.cli.progress.make_progress", lambda executor: Stops())
     path = suite()
     ended = go(bench, path)
     assert ended.code == 130  # type: ignore[attr-defined]

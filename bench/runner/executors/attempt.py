@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.errors import SchemaError, WriteError
-from bench.runner.corrupted_shard import Kept, evaluate_corrupted
+from bench.runner.corrupted_shard import Images, evaluate_corrupted
 from bench.runner.evaluate import evaluate
 from bench.runner.shards import AnyOutcome, AnyShard, Failure, Shard, failure_of
 from bench.runner.worker import Worker
 
 
 def attempt(
-    worker: Worker, images: Kept | None, shard: AnyShard, report: Callable[[int, int], None]
+    worker: Worker, images: Images | None, shard: AnyShard, report: Callable[[int, int], None]
 ) -> AnyOutcome | Failure:
     """Loads what the shard needs, and evaluates it.
 

@@ -56,7 +56,8 @@ class Cluster:
         self.ray: Any = ray  # Any: its annotations aren't followed
         if hasattr(worker, "print_to_stdstream"):  # the executor says in its own words that a worker has died
             worker.print_to_stdstream = _quiet
-        own: dict[str, Any] = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        # "local": else Ray would join any cluster that happens to run on this machine.
+        own: dict[str, Any] = {"address": "local", "num_cpus": cores, "include_dashboard": False}
         where = own if settings.address is None else {"address": settings.address}
         _knock(settings.address)
         handler = signal.getsignal(signal.SIGTERM)

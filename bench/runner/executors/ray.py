@@ -74,6 +74,14 @@ class RayExecutor:
             self._assign(queue)
             yield from self._collect()
 
+    def wait(self, workers: int) -> None:
+        """Waits until so many workers are ready; a run needn't, it begins with the first."""
+        while sum(member.opening is None for member in self._crew) < workers:
+            if time.monotonic() - self._looked > LOOK:
+                self._look()
+            for _ in self._collect():
+                pass
+
     def close(self) -> None:
         """Ends the workers and the connection."""
         for member in self._crew:

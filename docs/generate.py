@@ -31,7 +31,17 @@ from bench.suites.spec import (
 )
 from bench.suites.transfer import TransferSpec
 from bench.training import TABLE as METHODS
-from bench.training.parameters import Augmentation, Evaluation, Optimizer, Schedule
+from bench.training.method_parameters import AWPParams
+from bench.training.parameters import (
+    Augmentation,
+    Average,
+    Evaluation,
+    Mix,
+    Optimizer,
+    Schedule,
+    Strength,
+    Validation,
+)
 from bench.training.recipe import Recipe
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -54,7 +64,12 @@ RECIPE_SECTIONS: dict[str, type[BaseModel]] = {
     **{f"method: {name}": entry.params for name, entry in METHODS.items() if entry.params is not None},
     "optimizer": Optimizer,
     "schedule": Schedule,
+    "strength": Strength,
+    "mix": Mix,
+    "awp": AWPParams,
+    "average": Average,
     "augmentation": Augmentation,
+    "validation": Validation,
     "evaluation": Evaluation,
 }
 

@@ -18,6 +18,9 @@ def train(
     ] = Path("models"),
     device: options.Device = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Start anew instead of resuming.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files beside the weights.")
+    ] = False,
     data_dir: options.DataDir = None,
 ) -> None:
     """Train a model from a recipe; writes weights (safetensors) and a card with what was measured.
@@ -43,10 +46,13 @@ def train(
             resume=not restart,
             progress=tell,
             places=places,
+            tensorboard=tensorboard,
         )
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"stopped; run the same command again to go on from the last checkpoint in {output}"
         ) from error
+    if result is None:  # another process of torch's launcher writes
+        return
     print(f"{result.weights}: weights")
     print(f"{result.card_path}: card")

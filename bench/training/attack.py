@@ -23,8 +23,6 @@ class Attack(TrainingMethod):
     and gives the point of highest loss. Points of minimum-norm attacks beyond eps are projected into the ball.
     """
 
-    mixes = True
-
     def __init__(self, params: AttackParams) -> None:
         self.params = params
         self._attack = attacks.build(params.attack, params.norm)

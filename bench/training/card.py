@@ -76,6 +76,11 @@ class TrainingFacts(_Part):
     processor: str
     threads: tuple[int, ...]
     resumed: int
+    precision: str = "float32"
+    processes: int = 1
+    stopped: str = ""  # why it ended before the recipe's last epoch
+    best_epoch: int | None = None  # of the best weights on the held-out images
+    validation: float | None = None  # their score there
 
 
 class _Origin(_Part):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from bench.errors import StoreError
 from bench.store import atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -34,6 +35,23 @@ class Tally:
 
 
 @dataclass(slots=True)
+class Best:
+    """The best weights that the validation has seen.
+
+    Attributes:
+        epoch: epochs done when they were there.
+        score: robust accuracy on the validation images (or clean accuracy, or PSNR in dB).
+        looks: looks since then.
+        weights: the network's state.
+    """
+
+    epoch: int
+    score: float
+    looks: int
+    weights: dict[str, Tensor]
+
+
+@dataclass(slots=True)
 class State:
     """Everything that an uninterrupted training has at one place and a resumed one needs.
 
@@ -47,6 +65,10 @@ class State:
         threads: the numbers of CPU threads it was run with, in the order of their first use.
         tally: of the running epoch.
         resumed: how often it was taken up again.
+        method: what the training method keeps from step to step.
+        before: the weights that would be kept at the end of the epoch before, where the method looks back.
+        stopped: why the training ended before its last epoch; empty where it didn't.
+        best: the best weights so far, where the recipe has validation images.
     """
 
     model: nn.Module
@@ -58,6 +80,10 @@ class State:
     threads: list[int]
     tally: Tally
     resumed: int = 0
+    method: dict[str, Tensor] = field(default_factory=dict)
+    before: dict[str, Tensor] | None = None
+    stopped: str = ""
+    best: Best | None = None
 
 
 def save(path: Path, state: State, *, identity: dict[str, str]) -> None:
@@ -83,6 +109,10 @@ def save(path: Path, state: State, *, identity: dict[str, str]) -> None:
         "threads": state.threads,
         "tally": [state.tally.loss, state.tally.correct, state.tally.seen],
         "resumed": state.resumed,
+        "method": state.method,
+        "before": state.before,
+        "stopped": state.stopped,
+        "best": dataclasses.asdict(state.best) if state.best is not None else None,
     }
     # torch.save itself turns a full disk into an error without a reason.
     buffer = io.BytesIO()
@@ -125,6 +155,8 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
     state.threads = [*content["threads"], *(n for n in state.threads if n not in content["threads"])]
     state.tally = Tally(*content["tally"])
     state.resumed = content["resumed"] + 1
+    state.method, state.before, state.stopped = content["method"], content["before"], content["stopped"]
+    state.best = Best(**content["best"]) if content["best"] is not None else None
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:  # Any: what torch.load returns, checked by its keys

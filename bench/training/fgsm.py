@@ -33,8 +33,6 @@ class FGSM(TrainingMethod):
     epoch before, as the paper's early stopping does.
     """
 
-    mixes = True
-
     def __init__(self, params: FGSMParams) -> None:
         self.params = params
         self._alpha = float(params.alpha if params.alpha is not None else Fraction(5, 4) * params.eps)

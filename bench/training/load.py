@@ -21,7 +21,7 @@ from bench.training.method_parameters import AttackParams
 from bench.training.recipe import Recipe
 
 _FORM = "key=value, such as epochs=5 or method.eps=0.2"
-_SHORT = ("dataset", "test", "architecture", "method", "optimizer", "schedule")
+_SHORT = ("dataset", "test", "architecture", "method", "optimizer", "schedule", "average")
 """Parts that may be written as a name alone."""
 
 

@@ -15,24 +15,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.datasets.base import Dataset
 from bench.errors import Interrupted, ModelError
-from bench.training import checkpoint
-from bench.training.augment import augment
+from bench.training import averages, checkpoint, precision
 from bench.training.checkpoint import State, Tally
-from bench.training.draws import BatchDraws
-from bench.training.method import Step, TrainingMethod
+from bench.training.images import TrainingImages
+from bench.training.method import TrainingMethod
+from bench.training.processes import Processes
 from bench.training.recipe import Recipe
-from bench.training.schedule import factor
 from bench.training.seeds import Seeds
-from bench.training.strength import strength
+from bench.training.update import Updates
 
-_AVERAGE_RAMP = 10
-"""The running average forgets faster in its first steps: its decay is at most (1 + t) / (10 + t)."""
+ALONE = Processes()
+_WATCHED = 256
+"""Images that a method's watch sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class EpochEnd:
         model: the network that is kept, in evaluation mode.
         seconds: training time so far.
         seconds_left: estimate for the epochs that remain.
+        lr: learning rate of the epoch's last step.
+        stopped: why the training ends here, before its last epoch; empty where it goes on.
     """
 
     epoch: int
@@ -55,6 +58,8 @@ class EpochEnd:
     model: nn.Module
     seconds: float
     seconds_left: float
+    lr: float = 0.0
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,10 @@ def fresh(recipe: Recipe, build: Callable[[], nn.Module], device: torch.device) 
     """The state before the first step: weights drawn from the recipe's seed."""
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(Seeds(recipe.seed).number("weights"))
-        model = build().to(device).train()
-    average = None
-    if recipe.weight_average:
-        average = copy.deepcopy(model).eval()
+        model = precision.arranged(build().to(device).train(), precision.resolved(recipe, device))
+    average = copy.deepcopy(model).eval() if recipe.averaging is not None else None
+    if recipe.compile:
+        model.compile()
     return State(
         model=model,
         optimizer=_optimizer(recipe, model),
@@ -102,7 +107,9 @@ def fit(
     *,
     device: torch.device,
     saving: Saving,
-    report: Callable[[EpochEnd], None],
+    report: Callable[[EpochEnd], str | None],
+    held_out: Dataset | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Trains from the state's place to the end of the recipe; the state is changed in place and saved as it goes.
 
@@ -110,91 +117,79 @@ def fit(
         recipe: what to do.
         state: fresh, or restored from a checkpoint.
         images: the training images.
-        method: the training method.
+        method: the training method, restored from the state.
         device: where the network is.
         saving: when and where the state is saved.
-        report: called at the end of every epoch.
+        report: called at the end of every epoch, before the state is saved; a text ends the training for that reason.
+        held_out: images that a method may look at between epochs; the first training images where there are none.
+        processes: this process's place among the others.
 
     Raises:
         ModelError: if the loss is no longer finite.
         StoreError: if the state can't be saved.
         Interrupted: at the deadline.
     """
-    batches = _batches(len(images), recipe.batch_size)
-    total = recipe.epochs * batches
+    batches = _batches(len(images), recipe.batch_size, processes.count)
     seeds = Seeds(recipe.seed)
-    clock = _Clock(state, saving)
+    clock = _Clock(state, saving, method, processes)
     with _deterministic(device):
-        while state.epoch < recipe.epochs:
-            order = torch.randperm(len(images), generator=seeds.generator("order", epoch=state.epoch)).numpy()
+        there = TrainingImages(images, device)
+        watched = there if held_out is None else TrainingImages(held_out, device)
+        updates = Updates(recipe, state, there, method, processes, batches=batches)
+        while state.epoch < recipe.epochs and not state.stopped:
+            order = torch.randperm(len(images), generator=seeds.generator("order", epoch=state.epoch))
             while state.step < batches:
-                rows = order[state.step * recipe.batch_size : (state.step + 1) * recipe.batch_size]
-                batch = images.batch(rows)
-                x = augment(
-                    batch.x, recipe.augmentation, seeds.generator("augment", epoch=state.epoch, step=state.step)
-                )
-                _step(recipe, state, x.to(device), batch.y.to(device), method, seeds, batches=batches, total=total)
+                updates.batch(order[state.step * recipe.batch_size : (state.step + 1) * recipe.batch_size])
                 state.step += 1
                 if state.step < batches:
                     clock.tick(state)
+            processes.add(state.tally.loss, state.tally.correct)
+            state.tally.seen *= processes.count
+            _include(recipe, state, there)
+            _watch(state, watched, method, updates)
             ended = _epoch_end(recipe, state, clock)
             state.epoch, state.step, state.tally = state.epoch + 1, 0, _empty(device)
-            clock.tick(state, last=state.epoch == recipe.epochs)
-            report(ended)
+            said = report(ended)
+            state.stopped = state.stopped or said or ""
+            clock.tick(state, last=state.epoch == recipe.epochs or bool(state.stopped))
 
 
-def _batches(images: int, batch_size: int) -> int:
-    """Steps of an epoch; a single image that is left over is left out, as batch norm can't train on one."""
-    return max(1, math.ceil(images / batch_size) - (images % batch_size == 1))
+def _batches(images: int, batch_size: int, processes: int) -> int:
+    """Steps of an epoch; what is left over is left out where a process would get a single image.
+
+    Batch norm can't train on one.
+    """
+    left = images % batch_size
+    return max(1, math.ceil(images / batch_size) - (0 < left < 2 * processes))
 
 
-def _step(
-    recipe: Recipe,
-    state: State,
-    x: Tensor,
-    y: Tensor,
-    method: TrainingMethod,
-    seeds: Seeds,
-    *,
-    batches: int,
-    total: int,
-) -> None:
-    """One update of the weights."""
-    number = state.epoch * batches + state.step
-    for group in state.optimizer.param_groups:
-        group["lr"] = recipe.optimizer.lr * factor(recipe.schedule, number, total)
-    # Layers such as dropout draw from the global generator.
-    torch.manual_seed(seeds.number("layers", epoch=state.epoch, step=state.step))
-    epochs_done = number / batches
-    generator = seeds.generator("method", epoch=state.epoch, step=state.step)
-    place = Step(
-        epochs_done,
-        recipe.epochs,
-        BatchDraws(generator, len(y), 0, len(y), x.device),
-        recipe.label_smoothing,
-        strength(recipe, epochs_done),
-    )
-    x_adv = method.examples(state.model, x, y, step=place)
-    outcome = method.loss(state.model, x, x_adv, y, step=place)
-    state.optimizer.zero_grad(set_to_none=True)
-    outcome.loss.backward()  # type: ignore[no-untyped-call]
-    method.after_backward(x_adv, step=place)
-    state.optimizer.step()
-    with torch.no_grad():
-        state.tally.loss += outcome.loss.detach() * len(y)
-        if outcome.logits is not None:
-            state.tally.correct += (outcome.logits.detach().argmax(1) == y).sum()
-        if state.average is not None:
-            _follow(state.average, state.model, min(recipe.weight_average, (1 + number) / (_AVERAGE_RAMP + number)))
-    state.tally.seen += len(y)
+def _include(recipe: Recipe, state: State, images: TrainingImages) -> None:
+    """Takes the epoch's weights into the mean, where the recipe keeps one and they count."""
+    seen = averages.counts(recipe, state.epoch + 1)
+    if state.average is None or averages.decay(recipe) is not None:
+        return
+    size = recipe.batch_size
+    rows = (torch.arange(first, min(first + size, len(images))) for first in range(0, len(images), size))
+    batches = (images.batch(some).x for some in rows if len(some) > 1)
+    averages.include(state.average, state.model, seen, batches)
 
 
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Moves the average towards the weights; counters and statistics of layers are copied."""
-    for old, new in zip(average.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - decay)
-    for was, now in zip(average.buffers(), model.buffers(), strict=True):
-        was.copy_(now)
+def _watch(state: State, images: TrainingImages, method: TrainingMethod, updates: Updates) -> None:
+    """Lets the method look at the weights; where it ends the training, those of the epoch before are what is kept."""
+    if type(method).watch is TrainingMethod.watch:
+        return
+    count = min(_WATCHED, len(images))
+    x, y = images.batch(torch.arange(count))
+    state.model.eval()
+    with updates.passes():
+        said = method.watch(state.model, x, y, step=updates.place("watch", count, 0, count))
+    state.model.train()
+    if said is None:
+        state.before = {name: tensor.clone() for name, tensor in kept(state).state_dict().items()}
+        return
+    if state.before is not None:
+        kept(state).load_state_dict(state.before)
+    state.stopped = said
 
 
 def _epoch_end(recipe: Recipe, state: State, clock: _Clock) -> EpochEnd:
@@ -209,7 +204,9 @@ def _epoch_end(recipe: Recipe, state: State, clock: _Clock) -> EpochEnd:
         accuracy=float(state.tally.correct) / state.tally.seen if recipe.task == "classification" else None,
         model=kept(state),
         seconds=seconds,
-        seconds_left=seconds / done * (recipe.epochs - done),
+        seconds_left=0.0 if state.stopped else seconds / done * (recipe.epochs - done),
+        lr=state.optimizer.param_groups[0]["lr"],
+        stopped=state.stopped,
     )
 
 
@@ -221,8 +218,9 @@ def kept(state: State) -> nn.Module:
 class _Clock:
     """Counts the training time and saves the state when it is due."""
 
-    def __init__(self, state: State, saving: Saving) -> None:
-        self.saving = saving
+    def __init__(self, state: State, saving: Saving, method: TrainingMethod, processes: Processes) -> None:
+        self.saving, self.method, self.processes = saving, method, processes
+        self._took = 0.0
         self._counted = self._saved = time.monotonic()
 
     def seconds(self, state: State) -> float:
@@ -233,12 +231,18 @@ class _Clock:
         return state.seconds
 
     def tick(self, state: State, *, last: bool = False) -> None:
-        """Saves where it is due, and stops at the deadline."""
-        late = self.saving.deadline is not None and time.monotonic() >= self.saving.deadline and not last
-        if last or late or time.monotonic() - self._saved >= self.saving.every_seconds:
+        """Saves where it is due, and stops at the deadline; where saving takes long, it is due less often."""
+        if not self.processes.first:
+            return
+        now = time.monotonic()
+        late = self.saving.deadline is not None and now >= self.saving.deadline and not last
+        every = self.saving.every_seconds
+        if last or late or now - self._saved >= max(every, min(50 * self._took, 10 * every)):
             self.seconds(state)
+            state.method = self.method.state()
             checkpoint.save(self.saving.path, state, identity=self.saving.identity)
             self._saved = time.monotonic()
+            self._took = self._saved - now
         if late:
             raise Interrupted(
                 f"the time is up after {state.epoch} epochs; {self.saving.path} is saved, the same command goes on"
@@ -265,17 +269,22 @@ def _cuda_devices(device: torch.device) -> list[int]:
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
     """Only kernels that give the same bits every time, and the global generators left as they were found."""
+    memory: Any = torch.utils.deterministic  # Any: torch doesn't declare the attribute
     before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    warned, filled = torch.is_deterministic_algorithms_warn_only_enabled(), memory.fill_uninitialized_memory
     if device.type == "cuda":
         # cuBLAS reads it when it starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices=_cuda_devices(device)):
-        torch.use_deterministic_algorithms(True)
+        # A GPU has no deterministic kernel for some layers: torch warns, and the training goes on.
+        torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+        memory.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)
+            memory.fill_uninitialized_memory = filled
             torch.backends.cudnn.benchmark = benchmark
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -47,8 +47,6 @@ class TrainingMethod(ABC):
 
     updates: int = 1
     """Updates of the weights that are made on every batch."""
-    mixes: ClassVar[bool] = False
-    """Whether a part of each batch may stay clean: its images don't pass through ``examples``."""
 
     def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
         """The points in [0, 1] that the loss is taken at, shape (N, C, H, W), without a graph; here the images.
@@ -89,10 +87,12 @@ class TrainingMethod(ABC):
         """Takes up what :meth:`state` gave."""
 
     def watch(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> str | None:
-        """A warning about the network at the end of an epoch, or ``None``.
+        """Looks at the weights at the end of an epoch; a text ends the training there, for that reason.
+
+        The weights of the epoch before are then the ones that are kept.
 
         Args:
-            model: in evaluation mode.
+            model: in evaluation mode; never the average.
             x: a batch of images, not augmented: of the validation images where the recipe has some, else of the
                 training images.
             y: labels, shape (N,), int64.

@@ -18,8 +18,6 @@ from bench.training.method_parameters import NoiseParams, NoisyParams
 class Noise(TrainingMethod):
     """Minimises the cross-entropy on images with noise that is drawn anew in every step."""
 
-    mixes = True
-
     def __init__(self, params: NoiseParams) -> None:
         self.params = params
 

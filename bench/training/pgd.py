@@ -24,8 +24,6 @@ class PGD(TrainingMethod):
     gradient is the one that an attacker has); the weights are then updated in training mode on the examples alone.
     """
 
-    mixes = True
-
     def __init__(self, params: PGDParams) -> None:
         self.params = params
         alpha = params.alpha if params.alpha is not None else Fraction(5, 2) * params.eps / params.steps

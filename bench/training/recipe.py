@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from bench.digests import value_digest
-from bench.suites.spec import DatasetSpec, Identifier
-from bench.training.method_parameters import DenoiseParams, Method, StandardParams
-from bench.training.parameters import Augmentation, Evaluation, Optimizer, RecipePart, Schedule
+from bench.suites.spec import DatasetSpec, Identifier, ThreatModelSpec
+from bench.training.method_parameters import AdversarialParams, AWPParams, DenoiseParams, Method, StandardParams
+from bench.training.parameters import (
+    Augmentation,
+    Average,
+    Evaluation,
+    Mix,
+    Optimizer,
+    RecipePart,
+    Schedule,
+    Strength,
+    Validation,
+    later,
+)
 
 _NOT_IN_THE_WEIGHTS = ("name", "description", "test", "evaluation")
 """Parts of a recipe that can't change the weights."""
+
+_MIXING = ("fgsm", "pgd", "attack", "noise")
+"""Methods whose loss is the same on clean images, so that a part of each batch may stay clean."""
 
 
 class Recipe(RecipePart):
@@ -40,7 +54,28 @@ class Recipe(RecipePart):
         0.0,
         ge=0,
         lt=1,
-        description="decay of a running average of the weights, which is what is kept; 0 keeps the last",
+        description="short for `average: {name: ema, decay: ...}`; 0 keeps the last weights",
+    )
+    average: Average | None = later(None, description="an average of the weights, which is what is kept")
+    strength: Strength | None = later(
+        None, description="how the training attack grows over the first epochs; at its full strength where not given"
+    )
+    mix: Mix | None = later(
+        None, description="clean to adversarial images of each batch, such as '3:1'; all adversarial where not given"
+    )
+    awp: AWPParams | None = later(None, description="adversarial weight perturbation, with any method")
+    precision: Literal["float32", "bfloat16", "auto"] = later(
+        "float32",
+        description="of the passes of the training and its attack; auto: bfloat16 where the hardware multiplies it. "
+        "What stands on the card is measured in float32",
+    )
+    accumulate: int = later(
+        1, ge=1, description="parts that a batch is computed in, for less memory; their gradients are added up"
+    )
+    grad_clip: float | None = later(None, gt=0, description="largest norm of the gradient; a longer one is shortened")
+    compile: bool = later(False, description="whether torch.compile makes the network faster")
+    validation: Validation | None = later(
+        None, description="training images that are held out to choose the best weights and to stop early"
     )
     seed: int = Field(0, ge=0, description="seed of everything random in the training")
     threads: int | None = Field(
@@ -56,9 +91,12 @@ class Recipe(RecipePart):
         if not isinstance(value, Mapping):
             return value
         value = dict(value)
-        for key in ("method", "optimizer", "schedule"):
+        for key in ("method", "optimizer", "schedule", "average"):
             if isinstance(value.get(key), str):
                 value[key] = {"name": value[key]}
+        if isinstance(value.get("mix"), str):
+            clean, _, adversarial = value["mix"].partition(":")
+            value["mix"] = {"clean": clean, "adversarial": adversarial}
         method, evaluation = value.get("method"), value.get("evaluation", {})
         if isinstance(method, Mapping) and method.get("name") == "denoise" and isinstance(evaluation, Mapping):
             value["evaluation"] = {"attacks": (), **evaluation}  # there are no attacks on a denoiser alone
@@ -94,6 +132,28 @@ class Recipe(RecipePart):
             raise ValueError("label_smoothing is for classifiers: a denoiser has no labels")
         return self
 
+    @model_validator(mode="after")
+    def _options_that_fit(self) -> Recipe:
+        adversarial = isinstance(self.method, AdversarialParams)
+        if self.average is not None and self.weight_average:
+            raise ValueError("weight_average is short for average: give one of them")
+        if self.strength is not None and not adversarial:
+            raise ValueError(f"strength is that of a training attack; the method {self.method.name} has none")
+        if self.strength is not None and isinstance(self.method, AdversarialParams) and self.method.eps_warmup:
+            raise ValueError("method.eps_warmup is short for strength: give one of them")
+        if self.mix is not None and self.method.name not in _MIXING:
+            raise ValueError(
+                f"the method {self.method.name} has its own use of clean images: mix goes with {', '.join(_MIXING)}"
+            )
+        if self.accumulate > 1 and self.method.name == "free":
+            raise ValueError("free training needs its whole batch at once: accumulate must be 1")
+        if self.validation is not None and self.validation.threat_model is not None:
+            if self.task == "restoration":
+                raise ValueError("validation.threat_model is for classifiers; a denoiser is chosen by its PSNR")
+            if self.validation.threat_model.norm not in ("linf", "l2"):
+                raise ValueError("validation.threat_model must be linf or l2")
+        return self
+
     @property
     def task(self) -> Literal["classification", "restoration"]:
         """Whether the network gives logits or images."""
@@ -111,6 +171,29 @@ class Recipe(RecipePart):
         return self.method.std if self.evaluation.std is None else self.evaluation.std
 
     @property
+    def averaging(self) -> Average | None:
+        """The average that is kept, whichever way it was given."""
+        if self.weight_average:
+            return Average(name="ema", decay=self.weight_average)
+        return self.average
+
+    @property
+    def growth(self) -> Strength | None:
+        """How the training attack grows, whichever way it was given."""
+        if isinstance(self.method, AdversarialParams) and self.method.eps_warmup:
+            return Strength(name="linear", epochs=self.method.eps_warmup)
+        return self.strength
+
+    @property
+    def validated_under(self) -> ThreatModelSpec | None:
+        """The threat model of the validation; ``None`` where it is clean accuracy (or PSNR) that counts."""
+        if self.validation is not None and self.validation.threat_model is not None:
+            return self.validation.threat_model
+        if isinstance(self.method, AdversarialParams):
+            return ThreatModelSpec(norm=self.method.norm, eps=self.method.eps)
+        return None
+
+    @property
     def test_images(self) -> DatasetSpec:
         """The images that the model is measured on."""
         if self.test is not None:
@@ -119,6 +202,20 @@ class Recipe(RecipePart):
 
     def digest(self) -> str:
         """The sha256 of everything that the weights depend on; name, description and evaluation are not in it."""
-        said = {key: item for key, item in self.model_dump(mode="json").items() if key not in _NOT_IN_THE_WEIGHTS}
+        said = _without_later_defaults(self)
+        for key in _NOT_IN_THE_WEIGHTS:
+            said.pop(key, None)
         said["dataset"].pop("path")  # the digest of the images stands for it
         return value_digest(said)
+
+
+def _without_later_defaults(part: BaseModel) -> dict[str, Any]:  # Any: JSON
+    """A part as JSON without the keys that recipes got later, where they stand at their defaults."""
+    said = part.model_dump(mode="json")
+    for key, field in type(part).model_fields.items():
+        value, extra = getattr(part, key), field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("later") and value == field.default:
+            del said[key]
+        elif isinstance(value, RecipePart):
+            said[key] = _without_later_defaults(value)
+    return said

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from bench.training.method_parameters import AdversarialParams
+import math
+
 from bench.training.recipe import Recipe
+
+_LEVELS = 4
 
 
 def strength(recipe: Recipe, epochs_done: float) -> float:
@@ -15,5 +18,13 @@ def strength(recipe: Recipe, epochs_done: float) -> float:
         recipe: the recipe.
         epochs_done: epochs before this step, a fraction within one.
     """
-    warmup = recipe.method.eps_warmup if isinstance(recipe.method, AdversarialParams) else 0.0
-    return min(1.0, epochs_done / warmup) if warmup else 1.0
+    growth = recipe.growth
+    if growth is None or epochs_done >= growth.epochs:
+        return 1.0
+    done = epochs_done / growth.epochs
+    if growth.name == "step":
+        levels = growth.steps or _LEVELS
+        done = (math.floor(done * levels) + 1) / levels
+    elif growth.name == "cosine":
+        done = 0.5 * (1 - math.cos(math.pi * done))
+    return growth.start + (1 - growth.start) * done

@@ -14,17 +14,21 @@ import torch
 from torch import nn
 
 from bench import datasets
+from bench.datasets.base import Dataset
 from bench.errors import ModelError
 from bench.models.architectures import building
 from bench.runner import devices
 from bench.store import atomic
 from bench.suites.places import Places
-from bench.training import TABLE, card, checkpoint, loop, measure, psnr
+from bench.training import TABLE, card, checkpoint, loop, measure, precision, processes, psnr, validation
 from bench.training.card import Card, DenoiserCard, TrainingFacts
+from bench.training.checkpoint import State
 from bench.training.load import load
+from bench.training.log import Log
 from bench.training.loop import EpochEnd, Saving
 from bench.training.method import TrainingMethod
 from bench.training.method_parameters import AdversarialParams
+from bench.training.processes import Processes
 from bench.training.recipe import Recipe
 
 
@@ -62,7 +66,7 @@ class TrainingResult:
     """What a training leaves.
 
     Attributes:
-        weights: the safetensors file.
+        weights: the safetensors file: the best weights where the recipe has validation images, else the last.
         card_path: the JSON file beside it.
         card: what stands in it.
     """
@@ -84,7 +88,8 @@ def train(
     command: str | None = None,
     checkpoint_seconds: float = 20.0,
     time_budget: float | None = None,
-) -> TrainingResult:
+    tensorboard: bool = False,
+) -> TrainingResult | None:
     """Trains the model of a recipe, measures it, and writes ``<name>.safetensors`` and ``<name>.json``.
 
     A training that was stopped or killed goes on from its last checkpoint (``<name>.checkpoint`` in the same directory)
@@ -103,6 +108,10 @@ def train(
         checkpoint_seconds: time between two checkpoints.
         time_budget: seconds after which the training stops, saved; it doesn't change the weights, only when they are
             finished.
+        tensorboard: whether TensorBoard's event files are written, to ``<name>.tensorboard``.
+
+    Returns:
+        What is left; ``None`` in the other processes of torch's launcher, as the first one measures and writes.
 
     Raises:
         SuiteError: if the recipe can't work.
@@ -114,16 +123,41 @@ def train(
     deadline = time.monotonic() + time_budget if time_budget is not None else None
     path = Path(recipe_path)
     recipe = load(path, overrides=overrides)
-    with loop.cpu_threads(recipe.threads), torch.random.fork_rng(devices=[]):
+    with processes.joined() as here, loop.cpu_threads(recipe.threads), torch.random.fork_rng(devices=[]):
+        _check_processes(recipe, here)
+        several = here.count > 1 and device in ("auto", "cuda") and torch.cuda.is_available()
         return _Training(
             recipe,
             path=path,
             output=Path(output),
-            device=devices.choose(device),
-            progress=progress or (lambda line: None),
+            device=devices.choose(f"cuda:{here.local}" if several else device),
+            progress=progress if progress is not None and here.first else (lambda line: None),
+            here=here,
+            tensorboard=tensorboard,
             places=places or Places(),
             command=command or " ".join(["bench train", str(recipe_path), *(f"--set {text}" for text in overrides)]),
         ).run(resume=resume, checkpoint_seconds=checkpoint_seconds, deadline=deadline)
+
+
+def method_of(recipe: Recipe) -> TrainingMethod:
+    """The recipe's training method, at its start."""
+    module, _, name = TABLE[recipe.method.name].target.partition(":")
+    method: TrainingMethod = getattr(import_module(module), name)(recipe.method)
+    return method
+
+
+def _check_processes(recipe: Recipe, here: Processes) -> None:
+    """Refuses what several processes can't do alike.
+
+    Raises:
+        ModelError: naming what to change.
+    """
+    if here.count > 1 and recipe.method.name == "free":
+        raise ModelError("free training keeps a perturbation of its own in each process: train it in one")
+    if recipe.batch_size < 2 * here.count:
+        raise ModelError(
+            f"batch_size: {recipe.batch_size} images for {here.count} processes (accepted: at least {2 * here.count})"
+        )
 
 
 class _Training:
@@ -139,38 +173,57 @@ class _Training:
         progress: Callable[[Progress], None],
         places: Places,
         command: str,
+        here: Processes,
+        tensorboard: bool,
     ) -> None:
+        self.here, self.output, self.tensorboard = here, output, tensorboard
         self.recipe, self.path, self.device = recipe, path, device
         self.progress, self.command = progress, command
         self.weights = output / f"{recipe.name}.safetensors"
-        self.card = output / f"{recipe.name}.json"
         self.checkpoint = output / f"{recipe.name}.checkpoint"
-        self.train_images = datasets.load(recipe.dataset, places)
+        self.train_images = self.rest = datasets.load(recipe.dataset, places)
+        self.held_out: Dataset | None = None
+        if recipe.validation is not None:
+            self.rest, self.held_out = validation.split(self.train_images, recipe.validation, recipe.seed)
         self.test_images = datasets.load(recipe.test_images, places)
         few = recipe.test_images.model_copy(
             update={"samples": min(recipe.evaluation.samples, len(self.test_images)) or 1}
         )
         self.few_images = datasets.load(few, places)
 
-    def run(self, *, resume: bool, checkpoint_seconds: float, deadline: float | None) -> TrainingResult:
-        """Trains, writes the weights, reads them back and measures them."""
+    def run(self, *, resume: bool, checkpoint_seconds: float, deadline: float | None) -> TrainingResult | None:
+        """Trains, and leaves the weights with their card."""
         self._check_network()
         self._check_output()
         identity = self._identity()
-        state = loop.fresh(self.recipe, self._build, self.device)
+        self.state = state = loop.fresh(self.recipe, self._build, self.device)
+        method = method_of(self.recipe)
         if resume and self.checkpoint.exists():
             checkpoint.restore(self.checkpoint, state, identity=identity, device=self.device)
+            if state.method:
+                method.restore(state.method)
+        if self.here.first:
+            events = self.output / f"{self.recipe.name}.tensorboard" if self.tensorboard else None
+            path = self.output / f"{self.recipe.name}.log.jsonl"
+            self.log: Log | None = Log(path, epochs=state.epoch, tensorboard=events)
+        else:
+            self.log = None
         saving = Saving(self.checkpoint, identity, checkpoint_seconds, deadline)
         loop.fit(
             self.recipe,
             state,
-            self.train_images,
-            self._method(),
+            self.rest,
+            method,
             device=self.device,
             saving=saving,
             report=self._epoch,
+            held_out=self.held_out,
+            processes=self.here,
         )
-        card.save_weights(self.weights, loop.kept(state))
+        return self._finished(state) if self.here.first else None
+
+    def _finished(self, state: State) -> TrainingResult:
+        """Writes the weights, reads them back and measures them."""
         facts = TrainingFacts(
             epochs=state.epoch,
             seconds=round(state.seconds, 1),
@@ -178,11 +231,26 @@ class _Training:
             processor=card.processor(self.device),
             threads=tuple(state.threads),
             resumed=state.resumed,
+            precision=precision.resolved(self.recipe, self.device),
+            processes=self.here.count,
+            stopped=state.stopped,
         )
-        made = self._measured(facts)
-        card.save(self.card, made)
+        network = loop.kept(state)
+        if state.best is not None:
+            self._written(f"{self.recipe.name}_last", network, facts)
+            network.load_state_dict(state.best.weights)
+            facts = facts.model_copy(update={"best_epoch": state.best.epoch, "validation": round(state.best.score, 6)})
+        result = self._written(self.recipe.name, network, facts)
         self.checkpoint.unlink(missing_ok=True)
-        return TrainingResult(self.weights, self.card, made)
+        return result
+
+    def _written(self, name: str, network: nn.Module, facts: TrainingFacts) -> TrainingResult:
+        """Weights on disk and their card."""
+        self.weights, path = self.output / f"{name}.safetensors", self.output / f"{name}.json"
+        card.save_weights(self.weights, network)
+        made = self._measured(facts).model_copy(update={"name": name})
+        card.save(path, made)
+        return TrainingResult(self.weights, path, made)
 
     def _build(self) -> nn.Module:
         """The network with fresh weights."""
@@ -227,17 +295,35 @@ class _Training:
             "recipe": self.recipe.digest(),
             "images": self.train_images.digest,
             "architecture": building.code_digest(self.recipe.architecture, self.recipe.architecture_args),
+            "precision": precision.resolved(self.recipe, self.device),
+            "processes": str(self.here.count),
         }
 
-    def _method(self) -> TrainingMethod:
-        module, _, name = TABLE[self.recipe.method.name].target.partition(":")
-        method: TrainingMethod = getattr(import_module(module), name)(self.recipe.method)
-        return method
+    def _epoch(self, end: EpochEnd) -> str | None:
+        """Validates and looks at a few test images where it is due, and tells; a text ends the training."""
+        score, why = self._validate(end)
+        if self.log is not None:
+            self._tell_epoch(end, score, why or end.stopped)
+        return why
 
-    def _epoch(self, end: EpochEnd) -> None:
-        """Looks at a few test images where it is due, and tells."""
+    def _validate(self, end: EpochEnd) -> tuple[float | None, str | None]:
+        """The score on the held-out images where it is due, and why the training ends here."""
+        said, state = self.recipe.validation, self.state
+        last = end.epoch == self.recipe.epochs or bool(end.stopped)
+        if said is None or self.held_out is None or (end.epoch % said.every and not last):
+            return None, None
+        found = validation.score(end.model, self.held_out, self.recipe, self.device)
+        score = self.here.agreed(found, self.device)
+        state.best = validation.better(state.best, end.model, end.epoch, score)
+        if said.patience is None or state.best.looks < said.patience or last:
+            return score, None
+        return score, f"nothing better in {said.patience} looks at the held-out images since epoch {state.best.epoch}"
+
+    def _tell_epoch(self, end: EpochEnd, score: float | None, stopped: str) -> None:
+        """One line for people, and one for programs."""
         recipe, clean, robust, quality = self.recipe, None, None, None
-        due = recipe.evaluation.samples and (end.epoch % recipe.evaluation.every == 0 or end.epoch == recipe.epochs)
+        last = end.epoch == recipe.epochs or bool(stopped)
+        due = recipe.evaluation.samples and (end.epoch % recipe.evaluation.every == 0 or last)
         if due and recipe.task == "restoration":
             found = psnr.denoised(end.model, self.few_images, recipe.measured_std, self.device)
             quality = float(found.denoised.mean())
@@ -249,9 +335,16 @@ class _Training:
         looked = "" if clean is None else f"  clean {clean:.1%}"
         looked += "" if robust is None else f"  robust {robust:.1%} (PGD-{measure.WATCH_STEPS})"
         looked += "" if quality is None else f"  PSNR {quality:.1f} dB"
+        if score is not None:
+            looked += f"  held out {score:.1%}" if recipe.task == "classification" else f"  held out {score:.1f} dB"
         text = f"{seen}{looked}  {_minutes(end.seconds)} done, {_minutes(end.seconds_left)} left"
+        text += f"; ends here: {stopped}" if stopped else ""
         times = (end.seconds, end.seconds_left)
         self.progress(Progress("train", end.epoch, recipe.epochs, end.loss, clean, robust, *times, text, quality))
+        assert self.log is not None
+        numbers = {"loss": end.loss, "train_accuracy": end.accuracy, "lr": end.lr, "clean_accuracy": clean}
+        numbers |= {"robust_accuracy": robust, "psnr": quality, "held_out": score, "seconds": round(end.seconds, 1)}
+        self.log.write(end.epoch, numbers)
 
     def _measured(self, facts: TrainingFacts) -> Card | DenoiserCard:
         """The card of the weights as they lie on disk."""

@@ -7,13 +7,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.training.augment import augment
+from bench.training.augment import augment as changed
+from bench.training.augment import draw
 from bench.training.parameters import Augmentation
 from bench.training.seeds import Seeds
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return Seeds(seed).generator("augment")
+
+
+def augment(x: torch.Tensor, said: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    return changed(x, said, draw(said, len(x), generator))
 
 
 def images(count: int = 16, channels: int = 1, height: int = 9, width: int = 9) -> torch.Tensor:
@@ -56,6 +61,21 @@ def test_a_rotation_keeps_the_distance_from_the_centre(height: int, width: int) 
     assert angles.abs().max() <= math.pi / 2 + 0.05
     assert angles.min() < -1
     assert angles.max() > 1
+
+
+def test_cutout_paints_one_square_black_wherever_its_centre_is() -> None:
+    cut = augment(torch.ones(400, 3, 8, 8), Augmentation(cutout=4), generator())
+    black = (cut == 0).all(1).flatten(1).sum(1)
+    assert torch.equal(cut[:, 0], cut[:, 2])
+    assert set(black.tolist()) <= {height * width for height in (2, 3, 4) for width in (2, 3, 4)}
+    assert (black == 16).any()
+    assert (cut == 0).any(0).all()
+
+
+def test_a_part_of_a_batch_is_changed_as_in_the_whole() -> None:
+    said, x = Augmentation(shift=1, hflip=True, cutout=3), images(12, channels=3)
+    numbers = draw(said, 12, generator())
+    assert torch.equal(changed(x[4:9], said, numbers[:, 4:9]), changed(x, said, numbers)[4:9])
 
 
 @given(

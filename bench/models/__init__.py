@@ -46,6 +46,12 @@ TABLE: dict[str, Entry] = {
             "takes": ("weights", "key", "sha256", "architecture", "architecture_args", "mean", "std"),
         },
     ),
+    "trained": Entry(
+        "bench.models.trained:Trained",
+        "what bench train wrote, with the architecture of its card: trained:models/mnist_pgd.safetensors",
+        Parameters,
+        facts={"needs": ("weights",), "takes": ("weights", "sha256")},
+    ),
     "zoo": Entry(
         "bench.models.zoo.source:Zoo",
         "small trained models that ship with bench and with the packages it needs: zoo:mnist_standard",

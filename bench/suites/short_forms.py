@@ -69,11 +69,11 @@ def split_threat_model(text: str) -> dict[str, str]:
 
 
 def split_model(text: str) -> dict[str, str]:
-    """Widens ``"zoo:mnist_pgd"``; what follows ``checkpoint:`` is the file of weights."""
+    """Widens ``"zoo:mnist_pgd"``; what follows ``checkpoint:`` or ``trained:`` is the file of weights."""
     source, colon, name = text.partition(":")
     if not colon:
         return {"source": source}
-    return {"source": source, "weights" if source == "checkpoint" else "name": name}
+    return {"source": source, "weights" if source in ("checkpoint", "trained") else "name": name}
 
 
 def model_id(value: Mapping[str, Any]) -> str:  # Any: what stands in the YAML

@@ -123,7 +123,7 @@ class ModelSpec(Spec):
     """A model: where its weights come from and how it is built."""
 
     id: Identifier = Field(description="the name in tables and files")
-    source: str = Field(description="robustbench, timm, checkpoint, zoo, or a plugin's name")
+    source: str = Field(description="robustbench, timm, checkpoint, trained, zoo, or a plugin's name")
     name: str | None = Field(None, description="the model's name in its source, such as Wong2020Fast")
     weights: str | None = Field(
         None, description="file of weights; relative to the suite, else to the working directory"

@@ -165,6 +165,8 @@ class AttackResult:
             (N,), NaN where there was none; ``None`` for models that aren't stochastic. Near 1 the average has converged.
         queries: the query with which an adversarial point inside eps was first met, from 1, 0 where none was, shape (N,),
             int64; ``None`` where nobody counted.
+        claimed: which points the attack says are adversarial, shape (N,), bool; ``None`` where it says nothing. What the judge
+            finds otherwise is an error, never robustness.
     """
 
     x_adv: Tensor
@@ -177,6 +179,7 @@ class AttackResult:
     zero_gradient: Tensor | None = None
     eot_agreement: Tensor | None = None
     queries: Tensor | None = None
+    claimed: Tensor | None = None
 
     @classmethod
     def untouched(cls, samples: Samples) -> AttackResult:

@@ -20,6 +20,7 @@ from bench.errors import AttackError
 from bench.runner.beside import Beside, beside_the_bare
 from bench.runner.carried import Carried, judged_again
 from bench.runner.certificates import certified, holds
+from bench.runner.claims import keep_its_word
 from bench.runner.devices import describe, peak_memory, search_precision, watch_memory
 from bench.runner.facts import attack_of
 from bench.runner.judge import Prediction, Verdict, exact_arithmetic, judge
@@ -85,6 +86,16 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
                 left = correct & ~carried.rows
                 found, tried = _attacked(worker, attacked, attack, cell, Samples(x, y, ids), left, threat_model, report)
             verdict = carried.with_rest(found, judged)
+            if _same_for_both(worker, cell, target, attacked):
+                keep_its_word(
+                    target,
+                    Samples(x, y, ids),
+                    found,
+                    verdict,
+                    correct,
+                    threat_model=threat_model,
+                    batch_size=worker.batch_size,
+                )
             beside = beside_the_bare(worker, cell, shard.members, x, y, verdict.x_adv)
             if cell.role == "certificate":
                 beside.columns.update(certified(worker, cell, x, ids))
@@ -95,6 +106,12 @@ def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -
     cost = cost.model_copy(update={"purify_seconds": beside.seconds, "silent": silent})
     examples = kept_examples(shard, ids, records, verdict)
     return ShardOutcome(records, cost, examples, _pictures(shard, ids, records, beside))
+
+
+def _same_for_both(worker: Worker, cell: Cell, target: Any, attacked: Any) -> bool:  # Any: counted or defended models
+    """Whether the attacker sees the logits that the judge sees: only then it can be held to its word."""
+    random = target.stochastic or any(flag.rule == RANDOM for flag in worker.flags(cell))
+    return not (random or attacked.approximate or cell.adversary == "naive")
 
 
 def _report(
@@ -194,6 +211,9 @@ def _attacked(
     if told is not None:
         result.queries = torch.zeros(len(samples), dtype=torch.int64)
         result.queries[chosen] = told.cpu()
+    if here.claimed is not None:
+        result.claimed = torch.zeros(len(samples), dtype=torch.bool)
+        result.claimed[chosen] = here.claimed.cpu()
     if here.zero_gradient is not None:
         result.zero_gradient = torch.zeros(len(samples), dtype=torch.bool)
         result.zero_gradient[chosen] = here.zero_gradient.cpu()

@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench._imports import prepare_torchvision
-from bench.attacks.backends.chunk import LibraryAttack
+from bench.attacks.backends.chunk import Found, LibraryAttack
 from bench.attacks.base import AttackContext, Samples, Target
 from bench.attacks.parameters import CWParams, FGSMParams, PGDParams
 from bench.attacks.pgd import step_size
@@ -38,8 +37,8 @@ def classifier(model: Any, samples: Samples) -> Any:  # Any: a module; ART has n
     )
 
 
-def generate(attack: Any, samples: Samples) -> Tensor:  # Any: an attack of ART
-    """The points that an attack of ART returns, shape (N, C, H, W).
+def generate(attack: Any, samples: Samples) -> Found:  # Any: an attack of ART
+    """The points that an attack of ART returns; it doesn't say which of them it believes in.
 
     Args:
         attack: on a :func:`classifier`.
@@ -47,7 +46,7 @@ def generate(attack: Any, samples: Samples) -> Tensor:  # Any: an attack of ART
     """
     one_hot = np.eye(int(attack.estimator.nb_classes), dtype=np.float32)[samples.y.cpu().numpy()]
     found = attack.generate(x=samples.x.cpu().numpy(), y=one_hot)
-    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)).to(samples.x.device)
+    return Found(torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)).to(samples.x.device))
 
 
 class ArtFGSM(LibraryAttack):
@@ -57,7 +56,7 @@ class ArtFGSM(LibraryAttack):
     library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
     params: FGSMParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """One step of ART's fast gradient method."""
         prepare_torchvision()
         from art.attacks.evasion import FastGradientMethod
@@ -85,7 +84,7 @@ class ArtPGD(LibraryAttack):
     library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
     params: PGDParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """ART's PGD with its own restarts."""
         prepare_torchvision()
         from art.attacks.evasion import ProjectedGradientDescentPyTorch
@@ -119,7 +118,7 @@ class ArtCW(LibraryAttack):
     minimum_norm: ClassVar[bool] = True
     params: CWParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """ART's search; the clean image where it found nothing."""
         prepare_torchvision()
         from art.attacks.evasion import CarliniL2Method

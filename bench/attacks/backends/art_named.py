@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from bench._imports import prepare_torchvision
 from bench.attacks.backends.art import NORMS, classifier, generate
 from bench.attacks.backends.asked import Asked
+from bench.attacks.backends.chunk import Found
 from bench.attacks.backends.named import NamedAttack, by_name
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.libraries.art import LINES
@@ -24,7 +23,7 @@ class ArtNamed(NamedAttack):
     package: ClassVar[str] = "art"
     library: ClassVar[tuple[str, ...]] = ("adversarial-robustness-toolbox",)
 
-    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Found:
         """ART's ``generate``, untargeted, in one batch."""
         prepare_torchvision()
         from art.attacks import evasion

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.attacks.backends.chunk import counted
+from bench.attacks.backends.chunk import Found, counted
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.checked import share_broken
 from bench.attacks.ensemble import STAGES
@@ -93,13 +93,18 @@ class ReferenceAutoAttack(Attack):
         chosen = samples.take(alive)
         seed = context.draws.chunk_seed(samples.ids, stage=stage)
         ensemble = self._ensemble(model, context, seed, log)
-        found = counted(model, chosen, seed, lambda: perturb(ensemble, stage, chosen))
+        found = counted(model, chosen, seed, lambda: claims(perturb(ensemble, stage, chosen), chosen))
         cpu = alive.cpu()
         result.forwards[cpu] += found.forwards
         result.backwards[cpu] += found.backwards
         broken = share_broken(model, found.x_adv, chosen, context, minimum_norm=stage in MINIMUM_NORM) > 0.5
         places = alive[broken]
-        result.x_adv[places] = found.x_adv[broken]
+        assert found.claimed is not None
+        told = found.claimed.to(alive.device)
+        result.x_adv[alive[told]] = found.x_adv[told]
+        if result.claimed is None:
+            result.claimed = torch.zeros(len(samples), dtype=torch.bool)
+        result.claimed[alive[told].cpu()] = True
         for place in places.tolist():
             result.stage[place] = stage
         return places
@@ -112,10 +117,10 @@ class ReferenceAutoAttack(Attack):
         ensemble = self._ensemble(model, context, seed, log)
         ensemble.apgd.loss = "ce"
 
-        def search() -> Tensor:
+        def search() -> Found:
             with torch.no_grad():
                 points: Tensor = ensemble.apgd.perturb(samples.x.clone(), samples.y.clone(), best_loss=True)
-            return points
+            return Found(points)
 
         found = counted(model, samples, seed, search)
         result.forwards += found.forwards
@@ -128,6 +133,8 @@ class ReferenceAutoAttack(Attack):
         )
         better = (now & ~was) | ((now == was) & higher)
         result.x_adv[better] = found.x_adv[better]
+        if result.claimed is not None:
+            result.claimed[better.cpu()] = now[better].cpu()
 
     def _ensemble(
         self, model: Target, context: AttackContext, seed: int, log: list[str]
@@ -197,6 +204,16 @@ def perturb(ensemble: Any, stage: str, samples: Samples) -> Tensor:  # Any: unty
         return attack(samples.x.clone(), samples.y.clone())
 
 
+def claims(x_adv: Tensor, samples: Samples) -> Found:
+    """What the official code returns: it changes an image only where it saw it change its class inside the ball.
+
+    Args:
+        x_adv: from ``perturb``, shape (N, C, H, W).
+        samples: what was attacked.
+    """
+    return Found(x_adv, (x_adv != samples.x).flatten(1).any(1))
+
+
 class ReferenceSquare(Attack):
     """The Square attack of pyautoattack; score-based, no gradients."""
 
@@ -212,7 +229,7 @@ class ReferenceSquare(Attack):
             return result
         seed = context.draws.chunk_seed(samples.ids)
 
-        def search() -> Tensor:
+        def search() -> Found:
             from pyautoattack.square import SquareAttack
 
             attack = SquareAttack(
@@ -229,10 +246,10 @@ class ReferenceSquare(Attack):
             )
             with torch.no_grad():
                 points: Tensor = attack.perturb(samples.x.clone(), samples.y.clone())
-            return points
+            return claims(points, samples)
 
         found = counted(model, samples, seed, search)
-        result.x_adv = found.x_adv
+        result.x_adv, result.claimed = found.x_adv, found.claimed
         result.iterations.fill_(-1)
         result.forwards.fill_(found.forwards)
         result.backwards.fill_(found.backwards)

@@ -14,15 +14,25 @@ from bench.attacks.draws import global_seed
 from bench.attacks.memory import out_of_memory
 
 
-class Counted(NamedTuple):
-    """Points that a library returned, and the passes on each of its samples."""
+class Found(NamedTuple):
+    """What a library returned."""
 
     x_adv: Tensor
+    """the points, shape (N, C, H, W)"""
+    claimed: Tensor | None = None
+    """which of them it says are adversarial, shape (N,), bool; ``None`` where it says nothing"""
+
+
+class Counted(NamedTuple):
+    """What a library returned, and the passes on each of its samples."""
+
+    x_adv: Tensor
+    claimed: Tensor | None
     forwards: float
     backwards: float
 
 
-def counted(model: Target, samples: Samples, seed: int, search: Callable[[], Tensor]) -> Counted:
+def counted(model: Target, samples: Samples, seed: int, search: Callable[[], Found]) -> Counted:
     """Runs one search of a library on one chunk.
 
     The library's global generators are seeded before and restored afterwards. When memory runs out, the model cuts its
@@ -38,7 +48,7 @@ def counted(model: Target, samples: Samples, seed: int, search: Callable[[], Ten
         before = (model.passes.forward, model.passes.backward)
         try:
             with global_seed(seed):
-                x_adv = search()
+                found = search()
             break
         except Exception as error:
             piece = max(1, min(model.microbatch or len(samples), len(samples)) // 2)
@@ -49,7 +59,8 @@ def counted(model: Target, samples: Samples, seed: int, search: Callable[[], Ten
                 torch.cuda.empty_cache()
     n = max(1, len(samples))
     forwards, backwards = (model.passes.forward - before[0]) / n, (model.passes.backward - before[1]) / n
-    return Counted(x_adv.detach(), forwards, backwards)
+    claimed = None if found.claimed is None else found.claimed.detach().bool().cpu()
+    return Counted(found.x_adv.detach(), claimed, forwards, backwards)
 
 
 class LibraryAttack(Attack):
@@ -58,8 +69,8 @@ class LibraryAttack(Attack):
     chunked: ClassVar[bool] = True
 
     @abstractmethod
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
-        """The library's call: the points that it returns, shape (N, C, H, W)."""
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
+        """The library's call."""
 
     def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
         """Attacks every sample of the chunk; see :class:`bench.attacks.base.Attack`."""
@@ -68,7 +79,7 @@ class LibraryAttack(Attack):
             return result
         seed = context.draws.chunk_seed(samples.ids)
         found = counted(model, samples, seed, lambda: self.search(model, samples, context, seed))
-        result.x_adv = found.x_adv.to(samples.x.device)
+        result.x_adv, result.claimed = found.x_adv.to(samples.x.device), found.claimed
         result.iterations.fill_(-1)
         result.forwards.fill_(found.forwards)
         result.backwards.fill_(found.backwards)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.attacks.backends.chunk import LibraryAttack
+from bench.attacks.backends.chunk import Found, LibraryAttack
 from bench.attacks.base import AttackContext, Samples, Target
 from bench.attacks.parameters import CWParams, FGSMParams, PGDParams
 from bench.attacks.pgd import step_size
@@ -21,6 +21,25 @@ def foolbox() -> Any:  # Any: foolbox has no annotations that mypy sees
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return import_module("foolbox")
+
+
+def called(attack: Any, model: Any, samples: Samples, *, eps: float | None) -> Found:  # Any: as above
+    """The points of an attack of foolbox, and which of them it calls a success: it asks the model about them once more.
+
+    Args:
+        attack: of foolbox.
+        model: as foolbox wraps it.
+        samples: what is attacked.
+        eps: the radius; ``None`` for an attack that looks for the smallest perturbation, wherever that lies.
+
+    Raises:
+        AttackError: where it doesn't say of each sample whether it succeeded.
+    """
+    x_adv, _, success = attack(model, samples.x, samples.y, epsilons=eps)
+    if not isinstance(success, Tensor) or success.shape != (len(samples),):
+        told = tuple(success.shape) if isinstance(success, Tensor) else type(success).__name__
+        raise AttackError(f"foolbox told the success of {len(samples)} samples as {told}")
+    return Found(x_adv, success)
 
 
 def _wrapped(model: Target) -> Any:  # Any: as above
@@ -38,19 +57,18 @@ class FoolboxFGSM(LibraryAttack):
     library: ClassVar[tuple[str, ...]] = ("foolbox",)
     params: FGSMParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """One step of foolbox's fast gradient attack."""
         library = foolbox()
         if self.params.alpha is not None or self.params.loss != "ce":
             raise AttackError("fgsm: backend foolbox has no alpha and no other loss than ce; use backend bench")
         kinds = {"linf": library.attacks.LinfFastGradientAttack, "l2": library.attacks.L2FastGradientAttack}
         attack = kinds[context.threat_model.norm](random_start=self.params.random_start)
-        x_adv: Tensor = attack.run(_wrapped(model), samples.x, samples.y, epsilon=context.threat_model.radius)
-        return x_adv
+        return called(attack, _wrapped(model), samples, eps=context.threat_model.radius)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
-        """One of each."""
-        return 1.0, 1.0
+        """One of each, and a forward pass to see what came of it."""
+        return 2.0, 1.0
 
 
 class FoolboxPGD(LibraryAttack):
@@ -60,7 +78,7 @@ class FoolboxPGD(LibraryAttack):
     library: ClassVar[tuple[str, ...]] = ("foolbox",)
     params: PGDParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """Foolbox's PGD; a later restart takes the place of an earlier one where that one failed."""
         library = foolbox()
         if self.params.loss != "ce" or self.params.step_rule != "constant":
@@ -73,16 +91,18 @@ class FoolboxPGD(LibraryAttack):
         attack = kinds[context.threat_model.norm](
             abs_stepsize=step_size(self.params, radius), steps=self.params.steps, random_start=self.params.random_start
         )
-        wrapped, points = _wrapped(model), samples.x.clone()
-        for _ in range(self.params.restarts):
-            found = attack.run(wrapped, samples.x, samples.y, epsilon=radius)
-            with torch.no_grad():
-                failed = model(points).argmax(1) == samples.y
-            points[failed] = found[failed]
-        return points
+        wrapped = _wrapped(model)
+        points, claimed = called(attack, wrapped, samples, eps=radius)
+        assert claimed is not None
+        for _ in range(self.params.restarts - 1):
+            found = called(attack, wrapped, samples, eps=radius)
+            assert found.claimed is not None
+            points[~claimed] = found.x_adv[~claimed]
+            claimed = claimed | found.claimed
+        return Found(points, claimed)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
-        """One of each for a step, and a forward pass to compare restarts."""
+        """One of each for a step, and a forward pass to see what came of it."""
         return self.params.restarts * (self.params.steps + 1.0), float(self.params.restarts * self.params.steps)
 
 
@@ -94,7 +114,7 @@ class FoolboxCW(LibraryAttack):
     minimum_norm: ClassVar[bool] = True
     params: CWParams
 
-    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
         """Foolbox's search; a black image where it found nothing, which lies far beyond any eps that matters."""
         library = foolbox()
         attack = library.attacks.L2CarliniWagnerAttack(
@@ -105,10 +125,9 @@ class FoolboxCW(LibraryAttack):
             initial_const=self.params.initial_const,
             abort_early=self.params.abort_early,
         )
-        x_adv: Tensor = attack.run(_wrapped(model), samples.x, samples.y)
-        return x_adv
+        return called(attack, _wrapped(model), samples, eps=None)
 
     def passes(self, num_classes: int) -> tuple[float, float]:
-        """One of each for a step of each binary search step."""
+        """One of each for a step of each binary search step, and a forward pass to see what came of it."""
         total = float(self.params.binary_search_steps * self.params.steps)
-        return total, total
+        return total + 1, total

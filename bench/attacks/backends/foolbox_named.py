@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from bench.attacks.backends.asked import Asked
-from bench.attacks.backends.foolbox import foolbox
+from bench.attacks.backends.chunk import Found
+from bench.attacks.backends.foolbox import called, foolbox
 from bench.attacks.backends.named import NamedAttack, by_name
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.libraries.foolbox import LINES
@@ -21,16 +20,14 @@ class FoolboxNamed(NamedAttack):
     package: ClassVar[str] = "foolbox"
     library: ClassVar[tuple[str, ...]] = ("foolbox",)
 
-    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
+    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Found:
         """foolbox's ``run``: at eps, or as near as it comes."""
         library = foolbox()
         attack = self._attack(library, self.arguments(context), context)
         wrapped = library.PyTorchModel(model, bounds=(0, 1), device=samples.x.device)
         if self.line.name == "DatasetAttack":
             attack.feed(wrapped, samples.x)
-        radius = {} if self.minimum_norm else {"epsilon": context.threat_model.radius}
-        x_adv: Tensor = attack.run(wrapped, samples.x, samples.y, **radius)
-        return x_adv
+        return called(attack, wrapped, samples, eps=None if self.minimum_norm else context.threat_model.radius)
 
     def _attack(self, library: Any, args: dict[str, Any], context: AttackContext) -> Any:  # Any: an untyped library
         kind = getattr(library.attacks, self.line.name)

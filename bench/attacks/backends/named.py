@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.std import tqdm
 
 from bench.attacks.backends.asked import Asked, BudgetSpent, Queries, halves_agree
-from bench.attacks.backends.chunk import counted
+from bench.attacks.backends.chunk import Found, counted
 from bench.attacks.backends.library_draws import seeded_generators
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.libraries.line import LibraryParams, Line
@@ -39,8 +39,8 @@ class NamedAttack(Attack):
     params: LibraryParams
 
     @abstractmethod
-    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Tensor:
-        """The library's call: the points that it returns, shape (N, C, H, W).
+    def search(self, model: Asked, samples: Samples, context: AttackContext, seed: int) -> Found:
+        """The library's call.
 
         Args:
             model: the model under attack.
@@ -79,22 +79,26 @@ class NamedAttack(Attack):
         asked = Asked(model, draws=context.eot_iter, probabilities=self.line.probabilities, queries=queries)
         seed = context.draws.chunk_seed(samples.ids)
 
-        def search() -> Tensor:
+        def search() -> Found:
             if queries is not None:
                 queries.forget()
             try:
                 with quiet(f"{self.package}.{self.line.name}"), seeded_generators(seed):
                     return self.search(asked, samples, context, seed)
             except BudgetSpent:
-                return samples.x.clone()
+                return Found(samples.x.clone())
 
         found = counted(model, samples, seed, search)
-        x_adv = self._checked(found.x_adv, samples)
+        x_adv, claimed = self._checked(found.x_adv, samples), found.claimed
         if queries is not None:
-            x_adv = self._within_budget(x_adv, queries)
+            x_adv, claimed = self._within_budget(x_adv, claimed, queries)
             assert result.queries is not None
             result.queries[rows] = queries.first
         result.x_adv[rows.to(result.x_adv.device)] = x_adv
+        if claimed is not None:
+            if result.claimed is None:
+                result.claimed = torch.zeros(len(result.iterations), dtype=torch.bool)
+            result.claimed[rows] = claimed
         result.forwards[rows] = found.forwards
         result.backwards[rows] = found.backwards
 
@@ -103,14 +107,14 @@ class NamedAttack(Attack):
         budget: int | None = getattr(self.params, "max_queries", None)
         return budget
 
-    def _within_budget(self, x_adv: Tensor, queries: Queries) -> Tensor:
+    def _within_budget(self, x_adv: Tensor, claimed: Tensor | None, queries: Queries) -> Found:
         """What was found with a budget is what was asked within it: a point returned later, or never asked, may not count."""
         if self._budget is None:
-            return x_adv
+            return Found(x_adv, claimed)
         over = (queries.count > self._budget) | torch.isfinite(queries.distance)
         place = over.to(x_adv.device)
         x_adv[place] = queries.points[place]
-        return x_adv
+        return Found(x_adv, None if claimed is None else claimed & ~over)
 
     def _checked(self, x_adv: Tensor, samples: Samples) -> Tensor:
         """The points as float32 on the model's device.
@@ -146,7 +150,7 @@ class NamedAttack(Attack):
             return float(self._budget), 0.0
         steps = getattr(self.params, "steps", None)
         if self.line.kind == "white-box" and not self.minimum_norm and steps is not None:
-            return steps + 1.0, float(steps)
+            return steps + 2.0, float(steps)
         return super().passes(num_classes)
 
 

@@ -13,10 +13,12 @@ from bench.training.recipe import Recipe
 _RAMP = 10
 """The running average forgets faster in its first updates: its decay is at most (1 + t) / (10 + t)."""
 _DECAY, _SWA_START = 0.999, 0.75
+STATISTICS = 5120
+"""Images from which the statistics of batch norm are taken for a running average, after each epoch."""
 
 
 def follow(average: nn.Module, model: nn.Module, decay: float, update: int) -> None:
-    """Moves a running average towards the weights; counters and statistics of layers are copied.
+    """Moves a running average towards the weights; counters and statistics of layers are copied, until :func:`settle`.
 
     Args:
         average: of the same architecture.
@@ -29,6 +31,17 @@ def follow(average: nn.Module, model: nn.Module, decay: float, update: int) -> N
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), share)
         for was, now in zip(average.buffers(), model.buffers(), strict=True):
             was.copy_(now)
+
+
+def settle(average: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Takes the statistics of batch norm anew, for the averaged weights: those of the running ones don't fit them.
+
+    Args:
+        average: a running average.
+        batches: training images, shape (N, C, H, W).
+    """
+    swa_utils.update_bn(batches, average)
+    average.eval()
 
 
 def decay(recipe: Recipe) -> float | None:
@@ -67,5 +80,4 @@ def include(average: nn.Module, model: nn.Module, seen: int | None, batches: Ite
         return
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 / (seen + 1))
-    swa_utils.update_bn(batches, average)
-    average.eval()
+    settle(average, batches)

@@ -164,14 +164,17 @@ def _batches(images: int, batch_size: int, processes: int) -> int:
 
 
 def _include(recipe: Recipe, state: State, images: TrainingImages) -> None:
-    """Takes the epoch's weights into the mean, where the recipe keeps one and they count."""
-    seen = averages.counts(recipe, state.epoch + 1)
-    if state.average is None or averages.decay(recipe) is not None:
+    """Takes the epoch's weights into the mean, where the recipe keeps one and they count; settles a running average."""
+    if state.average is None:
         return
-    size = recipe.batch_size
-    rows = (torch.arange(first, min(first + size, len(images))) for first in range(0, len(images), size))
+    size, running = recipe.batch_size, averages.decay(recipe) is not None
+    count = min(averages.STATISTICS, len(images)) if running else len(images)
+    rows = (torch.arange(first, min(first + size, count)) for first in range(0, count, size))
     batches = (images.batch(some).x for some in rows if len(some) > 1)
-    averages.include(state.average, state.model, seen, batches)
+    if running:
+        averages.settle(state.average, batches)
+    else:
+        averages.include(state.average, state.model, averages.counts(recipe, state.epoch + 1), batches)
 
 
 def _watch(state: State, images: TrainingImages, method: TrainingMethod, updates: Updates) -> None:

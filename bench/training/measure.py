@@ -16,6 +16,8 @@ from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.datasets.base import Dataset
 from bench.models.wrapper import CountedModel
+from bench.runner.batch_size import find_batch_size
+from bench.runner.devices import search_precision
 from bench.runner.judge import exact_arithmetic, judge, predict
 from bench.stats import BoolArray
 from bench.suites.naming import with_defaults
@@ -84,12 +86,13 @@ def attacked(
     spec = resolved(attack)
     model = CountedModel(network, num_classes=images.num_classes)
     robust = correct.copy()
+    shard = len(images) if device.type == "cuda" else SHARD  # every pass costs as much there, whatever its size
     with exact_arithmetic():
-        for first in range(0, len(images), SHARD):
-            rows = np.arange(first, min(first + SHARD, len(images)))
+        for first in range(0, len(images), shard):
+            rows = np.arange(first, min(first + shard, len(images)))
             rows = rows[correct[rows]]
             robust[rows] = _unbroken(model, images, rows, spec, threat_model, device)
-            last = min(first + SHARD, len(images))
+            last = min(first + shard, len(images))
             report(last, int(robust[:last].sum()))
     return Attacked(spec, threat_model, robust, time.perf_counter() - started)
 
@@ -116,7 +119,12 @@ def _unbroken(
     samples = Samples(x.to(device), y.to(device), tuple(images.sample_ids[row] for row in rows))
     ball = threat_models.build(threat_model.norm, threat_model.eps)
     attack = attacks.build(spec, threat_model.norm)
-    result = attack.run(model, samples, AttackContext(ball, Draws(0, spec.name), batch_size=BATCH_SIZE))
+    fast = device.type == "cuda" and not attack.chunked
+    precision = search_precision("auto", device) if fast else "float32"
+    size = find_batch_size(model, samples.x[:1]) if fast else BATCH_SIZE
+    context = AttackContext(ball, Draws(0, spec.name), batch_size=size, precision=precision, graphed=fast)
+    result = attack.run(model, samples, context)
+    model.forget_compiled()
     verdict = judge(
         model,
         samples.x,

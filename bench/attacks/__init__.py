@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.attacks import libraries
 from bench.attacks.parameters import (
+    AdamPGDParams,
     APGDParams,
     AutoAttackParams,
     BIMParams,
@@ -88,6 +89,14 @@ TABLE: dict[str, Entry] = {
         MIFGSMParams,
         ("linf", "l2"),
         "Dong et al. 2018, Boosting Adversarial Attacks with Momentum, arXiv:1710.06081",
+        _OURS,
+    ),
+    "adam_pgd": Entry(
+        "bench.attacks.adam_pgd:AdamPGD",
+        "PGD with Adam's steps, which gets past some detectors that signed steps don't",
+        AdamPGDParams,
+        ("linf",),
+        "Uesato et al. 2018, Adversarial Risk and the Dangers of Evaluating Against Weak Attacks, arXiv:1802.05666",
         _OURS,
     ),
     "cw": Entry(

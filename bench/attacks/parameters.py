@@ -54,6 +54,15 @@ class MIFGSMParams(AttackParams):
     mu: float = Field(1.0, ge=0, description="decay of the momentum; 0 for none")
 
 
+class AdamPGDParams(AttackParams):
+    """Parameters of PGD with Adam's steps."""
+
+    steps: int = Field(100, ge=1, description="gradient steps of each start")
+    restarts: int = Field(1, ge=1, description="independent starts; the first is the clean image")
+    rate: float = Field(0.25, gt=0, le=1, description="the first step's size as a share of eps (the learning rate)")
+    loss: Literal["ce", "margin"] = Field("margin", description="the margin of the logits, or cross-entropy")
+
+
 class _AutoPGDParams(AttackParams):
     """What both forms of Auto-PGD take."""
 

@@ -185,6 +185,19 @@ def _gradient_free(case: _Case) -> Iterable[Suggestion]:
         )
 
 
+def _detector(case: _Case) -> Iterable[Suggestion]:
+    """Detectors that look at pixels know signed steps, which change each of them by as much."""
+    attacks = {result.attack.name for result in case.knowing}
+    if not declared(case.defense).rejects or case.row.threat_model.norm != "linf" or "adam_pgd" in attacks:
+        return
+    if _attacked(case):
+        yield Suggestion(
+            text="the defense rejects, and every attack of it steps by the sign of the gradient or without one: add Adam's steps, "
+            "which left a sixth of what signed ones left of a detector on pixels",
+            do="attacks: [..., {name: adam_pgd, steps: 200}]",
+        )
+
+
 def _steps(case: _Case) -> Iterable[Suggestion]:
     """Attacks of one step, or of few."""
     white = [result.attack for result in case.knowing if kind(result.attack) == "white-box"]
@@ -297,6 +310,7 @@ _STRENGTH: tuple[Callable[[_Case], Iterable[Suggestion]], ...] = (
     _adaptive,
     _ensemble,
     _gradient_free,
+    _detector,
     _steps,
     _draws,
     _seeds,

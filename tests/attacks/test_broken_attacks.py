@@ -28,6 +28,7 @@ GRADIENT_ATTACKS = [
         "fgsm": ("linf", "l2"),
         "bim": ("linf", "l2"),
         "mi_fgsm": ("linf", "l2"),
+        "adam_pgd": ("linf",),
         "pgd": ("linf", "l2"),
         "cw": ("linf", "l2"),
         "ddn": ("l2",),

@@ -389,6 +389,17 @@ def test_the_gradient_free_attack_that_was_switched_off(tmp_path: Path) -> None:
     assert "switch it on again | bench run synthetic.yaml --set run.gradient_free_queries=500" in suggested(one(run))
 
 
+def test_adams_steps_against_what_rejects(tmp_path: Path) -> None:
+    def asked(defense: str, attack: str, name: str) -> str:
+        planned = [Planned(model="a", attack=each, defense=defense, broken=[3]) for each in ("pgd-20", attack)]
+        return suggested(one(build_run(tmp_path / name, planned)))
+
+    wanted = "| attacks: [..., {name: adam_pgd, steps: 200}]"
+    assert wanted in asked("input_statistics", "fgsm", "a")
+    assert wanted not in asked("input_statistics", "adam_pgd-200", "b")
+    assert wanted not in asked("jpeg-q75", "fgsm", "c")
+
+
 def test_at_zero_no_stronger_attack_is_asked_for(tmp_path: Path) -> None:
     got = suggested(one(build_run(tmp_path, [Planned(model="a", attack="fgsm", broken=range(20))])))
     assert "autoattack" not in got

@@ -26,6 +26,7 @@ _ATTACKS: dict[str, Callable[[Args], str]] = {
     "pgd": lambda args: f"PGD-{args['steps']}" + _times(args),
     "bim": lambda args: f"BIM-{args['steps']}",
     "mi_fgsm": lambda args: f"MI-FGSM-{args['steps']}",
+    "adam_pgd": lambda args: f"Adam-PGD-{args['steps']}" + _times(args),
     "cw": lambda args: f"C&W-{args['steps']}" + _times(args),
     "ddn": lambda args: f"DDN-{args['steps']}",
     "fmn": lambda args: f"FMN-{args['steps']}",

@@ -192,8 +192,8 @@ def _detector(case: _Case) -> Iterable[Suggestion]:
         return
     if _attacked(case):
         yield Suggestion(
-            text="the defense rejects, and no attack of it takes steps of unequal size: add Adam's, which left a sixth of what signed "
-            "ones left of a detector on pixels",
+            text="the defense rejects, and no attack of it takes steps of unequal size: add Adam's, which left a sixth of "
+            "what signed ones left of a detector on pixels",
             do="attacks: [..., {name: adam_pgd, steps: 200}]",
         )
 

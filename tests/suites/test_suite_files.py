@@ -33,6 +33,7 @@ CELLS = {
     "transfer_mnist": 12,
     "agreement": 35,
     "black_box": 16,
+    "tutorial": 3,
 }
 EPS = {
     "mnist_linf": ["Linf 0.3"],
@@ -50,6 +51,7 @@ EPS = {
     "transfer_mnist": ["Linf 0.3"],
     "agreement": ["Linf 0.3", "L2 1.5"],
     "black_box": ["Linf 0.2", "L2 3"],
+    "tutorial": ["Linf 0.3"],
 }
 OTHER_ATTACKS = {
     "cifar10_smoke": ["fgsm", "pgd"],
@@ -59,6 +61,7 @@ OTHER_ATTACKS = {
     "corruptions_mnist": [],
     "cifar10_c": [],
     "transfer_mnist": ["fgsm", "pgd", "mi_fgsm"],
+    "tutorial": ["fgsm", "pgd", "autoattack"],
 }
 """Of the suites that have not the usual four."""
 

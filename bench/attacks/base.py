@@ -165,8 +165,8 @@ class AttackResult:
             (N,), NaN where there was none; ``None`` for models that aren't stochastic. Near 1 the average has converged.
         queries: the query with which an adversarial point inside eps was first met, from 1, 0 where none was, shape (N,),
             int64; ``None`` where nobody counted.
-        claimed: which points the attack says are adversarial, shape (N,), bool; ``None`` where it says nothing. What the judge
-            finds otherwise is an error, never robustness.
+        claimed: which points the attack says are adversarial, shape (N,), bool; ``None`` where it says nothing, as our own do,
+            whose successes are verified as they search. What the judge finds otherwise is an error, never robustness.
     """
 
     x_adv: Tensor

@@ -127,7 +127,6 @@ class _Search:
             self.forwards.cpu().double(),
             self.backwards.cpu().double(),
             [""] * len(self.samples),
-            claimed=self.broken.cpu(),
         )
         if self.attack.uses_gradients:
             result.zero_gradient = (~self.moved & (self.backwards > 0)).cpu()

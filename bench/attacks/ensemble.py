@@ -63,7 +63,6 @@ class Ensemble(Attack):
             )
             alive = alive[best[alive] < 1]
         result.stages = tuple(costs)
-        result.claimed = (best > 0.5).cpu()
         if any(name == "square" for name, _ in self.stages):
             result.zero_gradient = None  # they were attacked without gradients
         return result

@@ -38,8 +38,6 @@ def search_again(
     better = (now > was) | ((now == was) & (now > 0) & nearer)
     result.x_adv[rows[better]] = found.x_adv[better]
     cpu = rows.cpu()
-    if result.claimed is not None and found.claimed is not None:
-        result.claimed[cpu[better.cpu()]] = found.claimed[better.cpu()]
     result.iterations[cpu] += found.iterations
     result.forwards[cpu] += found.forwards + 2 * model.verifying_draws
     result.backwards[cpu] += found.backwards

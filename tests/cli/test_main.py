@@ -101,7 +101,7 @@ def test_errors_end_with_one_line_and_their_code(
 
 
 def test_a_fault_of_bench_keeps_its_traceback() -> None:
-    code = "import bench.registry as r; r.ALL = None; import sys; sys.argv = ['bench', 'list', 'attacks']; "
+    code = "import bench.registry as r; r.LISTED = None; import sys; sys.argv = ['bench', 'list', 'attacks']; "
     ended = python("-c", code + "from bench.cli import main; main()")
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr

@@ -152,7 +152,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ("models", "[]", "models", "too few items", "at least 1"),
     ("models", "[null]", "models.0", "wrong type, got nothing (null)", "a mapping"),
     ("models", "[[zoo:small]]", "models.0", "wrong type, got ['zoo:small']", "a mapping"),
-    ("models", "[{name: small}]", "models.0.source", "'source' is missing", "robustbench, timm, checkpoint, zoo"),
+    ("models", "[{name: small}]", "models.0.source", "'source' is missing", "robustbench, timm, checkpoint, trained, zoo"),
     ("models", "[{source: zoo, name: small, mena: [1]}]", "models.0.mena", "did you mean mean", "architecture_args"),
     ("models", "[{source: zoo, name: small, mean: [a]}]", "models.0.mean.0", "wrong type, got 'a'", "a number"),
     ("models", "[{source: zoo, name: small, mean: 0.5}]", "models.0.mean", "wrong type, got 0.5", "a list"),

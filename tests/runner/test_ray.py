@@ -179,6 +179,7 @@ def deadly(tmp_path: Path) -> Iterator[Path]:
         table.remove(str(tmp_path / "deadly.py"))
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_three_workers_is_an_error_cell(deadly: Path, tmp_path: Path) -> None:
     found = run_suite(load_suite(deadly), settings(tmp_path, "ray", shard_timeout=6.0, workers=4))
     status = {result.attack_id: result.status for result in found.results}
@@ -189,6 +190,7 @@ def test_a_shard_that_kills_three_workers_is_an_error_cell(deadly: Path, tmp_pat
     assert all(result.metrics == {} for result in found.results if result.status == "error")
 
 
+@pytest.mark.slow
 def test_a_killed_driver_goes_on_and_leaves_no_worker_behind(suite: Path, local: RunSummary, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "run", str(suite), "--results", str(tmp_path), "--device", "cpu"]
     command += ["--offline", "--executor", "ray", "--workers", "2", "--batch-size", "16", "--pin-batch", "--no-audit"]

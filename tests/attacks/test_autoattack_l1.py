@@ -32,7 +32,7 @@ def broken(model: CountedModel, samples: Samples, x_adv: torch.Tensor, context: 
     return wrong & context.threat_model.contains(x_adv, samples.x)
 
 
-@pytest.mark.parametrize("eps", ["1/2", "3/4"])
+@pytest.mark.parametrize("eps", [pytest.param("1/2", marks=pytest.mark.slow), "3/4"])
 def test_the_standard_ensemble_agrees(context: Make, eps: str) -> None:
     from pyautoattack import AutoAttack
 

@@ -47,7 +47,7 @@ def test_fixed_eps_attacks_break_exactly_what_can_be_broken(
     assert result.iterations.tolist() == [-1] * 64
 
 
-@pytest.mark.parametrize("backend", ["foolbox", "art"])
+@pytest.mark.parametrize("backend", ["foolbox", pytest.param("art", marks=pytest.mark.slow)])
 def test_carlini_wagner_finds_the_minimal_distance(linear: Any, context: Make, backend: str) -> None:
     chosen = (linear.l2 > 0.1).nonzero().flatten()[:12]
     linear.samples = linear.samples.take(chosen)

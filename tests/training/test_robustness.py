@@ -44,6 +44,9 @@ METHODS = {
     "noise": "{name: noise, std: 0.4}",
 }
 
+QUICK = ("fgsm", "trades", "noise")
+"""Those that are tried every time; all of them in ``tox -e slow``."""
+
 
 @cache
 def standard(directory: Path) -> float:
@@ -65,7 +68,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("trained")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_the_method_makes_it_more_robust(name: str, place: Path, tmp_path: Path) -> None:
     gained = robust(tmp_path, METHODS[name]) - standard(place)
     assert gained > 0.15

@@ -8,7 +8,6 @@ where it goes next.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen, on_cpu, per_image
-from bench.attacks.checked import keys_of, margins, sound
+from bench.attacks.checked import keys_of, margins
+from bench.attacks.looks import Looks
 from bench.attacks.losses import answers, margin, pursued
 from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
@@ -101,8 +101,7 @@ class _Search:
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.left = 0
         """samples whose search is over"""
-        self.unasked: list[tuple[Tensor, str]] = []
-        """what should be finite, and was not looked at yet: on a device, one look a step tells everything"""
+        self.looks = Looks()
         self.news = True
         """whether a sample may have succeeded since those who are done left"""
         self.ranking: Tensor | None = None
@@ -120,7 +119,7 @@ class _Search:
             seen = self._evaluate(self.batch)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
-        self._any(self.broken)  # nothing that isn't finite goes unseen
+        self.looks.any(self.broken)  # nothing that isn't finite goes unseen
         result = AttackResult(
             self.best,
             self.steps.cpu(),
@@ -202,7 +201,7 @@ class _Search:
         return Seen.joined([self._pass(batch.take(part), gradients) for part in rows])
 
     def _pass(self, batch: Batch, gradients: bool) -> Seen:
-        x = self._sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
+        x = self.looks.sound(batch.x_adv.detach(), "the attack made points").requires_grad_(gradients)
         seen = []
         for draw in range(self.eot):
             with torch.set_grad_enabled(gradients):
@@ -220,9 +219,9 @@ class _Search:
                     if gradients
                     else ()
                 )
-            values = self._sound(logits.detach(), "the model gave logits")
+            values = self.looks.sound(logits.detach(), "the model gave logits")
             for gradient in found:
-                self._sound(gradient, "the model gave gradients")
+                self.looks.sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
         if self.agreement is not None and gradients:
             self._note_agreement(batch, seen)
@@ -262,29 +261,6 @@ class _Search:
     def _arithmetic(self) -> AbstractContextManager[None]:
         return tf32() if self.context.precision == "tf32" else nullcontext()
 
-    def _sound(self, values: Tensor, what: str) -> Tensor:
-        """The values, which should all be finite: told at once on a CPU, with the next look elsewhere."""
-        if on_cpu(values):
-            return sound(values, what)
-        self.unasked.append((values, what))
-        return values
-
-    def _any(self, mask: Tensor) -> bool:
-        """Whether one is true.
-
-        Raises:
-            AttackError: where something since the last look isn't finite.
-        """
-        unasked, self.unasked = self.unasked, []
-        if not unasked:
-            return bool(mask.any())
-        sums = [values.sum(dtype=torch.float32) for values, _ in unasked]
-        *totals, found = torch.stack([*sums, mask.any().float()]).tolist()
-        for total, (values, what) in zip(totals, unasked, strict=True):
-            if not math.isfinite(total):  # finite values may have a sum that isn't
-                sound(values, what)
-        return bool(found)
-
     def _exact(self, x: Tensor, keys: Tensor | None = None, model: Target | None = None) -> Tensor:
         """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
         count, size, model = len(x), len(x), model or self.model
@@ -302,11 +278,11 @@ class _Search:
         self, x: Tensor, y: Tensor, pass_: Callable[[Tensor, Tensor | None], Tensor], keys: Tensor | None
     ) -> Tensor:
         """Logits without gradients, as they count for an attacker."""
-        self._sound(x, "the attack made points")
+        self.looks.sound(x, "the attack made points")
         with torch.no_grad():
             rows = torch.split(torch.arange(len(x), device=x.device), self.piece)
             found = torch.cat([pass_(x[part], None if keys is None else keys[part]) for part in rows])
-        return answers(self._sound(found, "the model gave logits"), y, self.model.num_classes)
+        return answers(self.looks.sound(found, "the model gave logits"), y, self.model.num_classes)
 
     def _patiently(self, call: Callable[[], T], count: int) -> T:
         """Tries again with pieces of half the size where memory runs out."""
@@ -316,7 +292,7 @@ class _Search:
             except Exception as error:
                 if not out_of_memory(error) or self.piece == 1:
                     raise
-            self.unasked.clear()
+            self.looks.forget()
             self.piece = max(1, min(self.piece, count) // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -345,7 +321,7 @@ class _Search:
         average = seen.margin.clone() if self.random else seen.margin
         first, size = torch.isinf(self.margin[place]), seen.margin.abs().clamp_min(1e-6)
         self.scale[place] = torch.where(first, size.to(self.scale.dtype), self.scale[place])
-        claims = self._any(seen.margin > 0)
+        claims = self.looks.any(seen.margin > 0)
         self.news |= claims
         known = self._verify(batch, x, seen) if claims else None
         self.margin[place] = torch.maximum(self.margin[place], seen.margin.to(self.margin.dtype))

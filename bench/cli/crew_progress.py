@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.cli.progress import QUIET_SECONDS, Live, Plain, duration
+from bench.store.recorded import recorded_cell
 from bench.suites.cells import Cell
 
 if TYPE_CHECKING:
@@ -109,17 +110,4 @@ def _counted(lines: Sequence[WorkerLine]) -> str:
 
 def _label(result: CellResult) -> str:
     """The label of a record's cell."""
-    cell = Cell(
-        result.role,
-        result.dataset,
-        result.model,
-        result.defense,
-        result.threat_model,
-        result.attack,
-        result.adversary,
-        result.seed,
-        "strongest" if result.search == "strongest" else "first_success",
-        result.precision,
-        result.source,
-    )
-    return cell.label
+    return recorded_cell(result, "").label

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bench import threat_models
 from bench.training.method import Outcome, Step, TrainingMethod
 from bench.training.method_parameters import MARTParams
-from bench.training.pgd import ce_sum, climb
+from bench.training.pgd import ce_sum, climb, step_size
 from bench.training.trades import START_STD, kl
 
 
@@ -28,7 +28,7 @@ class MART(TrainingMethod):
 
     def __init__(self, params: MARTParams) -> None:
         self.params = params
-        self._alpha = float(params.alpha if params.alpha is not None else Fraction(5, 2) * params.eps / params.steps)
+        self._alpha = step_size(params.alpha, params.eps, params.steps)
 
     def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
         """PGD's points, from a start beside the clean image as in the paper's code."""

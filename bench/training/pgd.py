@@ -26,8 +26,7 @@ class PGD(TrainingMethod):
 
     def __init__(self, params: PGDParams) -> None:
         self.params = params
-        alpha = params.alpha if params.alpha is not None else Fraction(5, 2) * params.eps / params.steps
-        self._alpha = float(alpha)
+        self._alpha = step_size(params.alpha, params.eps, params.steps)
 
     def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
         """The points that PGD finds."""
@@ -48,6 +47,11 @@ class PGD(TrainingMethod):
         """The cross-entropy on the adversarial examples."""
         logits = model(x_adv)
         return Outcome(F.cross_entropy(logits, y, label_smoothing=step.label_smoothing), logits)
+
+
+def step_size(alpha: Fraction | None, eps: Fraction, steps: int) -> float:
+    """alpha in [0, 1] units: as given, else such that all steps together reach 2.5 eps."""
+    return float(alpha if alpha is not None else Fraction(5, 2) * eps / steps)
 
 
 def perturb(

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bench import threat_models
 from bench.training.method import Outcome, Step, TrainingMethod
 from bench.training.method_parameters import TRADESParams
-from bench.training.pgd import climb
+from bench.training.pgd import climb, step_size
 
 START_STD = 0.001
 """Gaussian noise before the first step, as in the paper's code: at the clean image the divergence has no gradient."""
@@ -29,7 +29,7 @@ class TRADES(TrainingMethod):
 
     def __init__(self, params: TRADESParams) -> None:
         self.params = params
-        self._alpha = float(params.alpha if params.alpha is not None else Fraction(5, 2) * params.eps / params.steps)
+        self._alpha = step_size(params.alpha, params.eps, params.steps)
 
     def examples(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> Tensor:
         """The points of the ball where the prediction differs most from the clean image's."""

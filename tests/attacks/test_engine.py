@@ -235,7 +235,7 @@ def test_a_success_on_compiled_code_is_a_claim(linear: Any, context: Make, monke
         assert torch.equal(linear.model(plain.x_adv).argmax(1) != linear.samples.y, really)
 
 
-WAITED_FOR = ("engine", "apgd", "fab", "hyperplane")
+WAITED_FOR = ("engine", "looks", "apgd", "fab", "hyperplane")
 """Modules that look at values less often where looking means to wait for a device."""
 
 

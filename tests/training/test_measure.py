@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.attacks.backends.foolbox import foolbox
 from bench.datasets.base import Dataset
+from bench.errors import AttackError
 from bench.suites.spec import AttackSpec, ThreatModelSpec
 from bench.training import measure
 from bench.training.method_parameters import PGDParams
@@ -49,6 +51,24 @@ def known_robust(images: Dataset) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 def test_clean_counts_what_is_classified_correctly(images: Dataset) -> None:
     correct = measure.clean(Linear(), images, CPU)
     assert correct.tolist() == [index % 10 != 0 for index in range(300)]
+
+
+def test_a_claim_that_the_judge_denies_is_no_robust_accuracy(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lying(self: object, model: object, x: Tensor, y: Tensor, *, epsilons: object) -> object:
+        return x, x, torch.ones(len(x), dtype=torch.bool)
+
+    monkeypatch.setattr(foolbox().attacks.LinfFastGradientAttack, "__call__", lying)
+    network = Linear()
+    with pytest.raises(AttackError, match=r"claims to have broken .* untouched"):
+        measure.attacked(
+            network,
+            images,
+            measure.clean(network, images, CPU),
+            attack=AttackSpec(name="fgsm", backend="foolbox"),
+            threat_model=ThreatModelSpec(norm="linf", eps=EPS),
+            device=CPU,
+            report=lambda finished, robust: None,
+        )
 
 
 @pytest.mark.parametrize(

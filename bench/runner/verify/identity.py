@@ -15,6 +15,7 @@ from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.submitted import NAME, rows_of, submitted_cell, submitted_id
 from bench.runner.unchanged import as_shown
 from bench.runner.verify.results import Found
+from bench.store.recorded import recorded_cell
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell, digest
@@ -56,29 +57,6 @@ class Subject:
     planned: PlannedCell | None = None
     keep: str = "successes"
     blocked: str = ""
-
-
-def recorded_cell(result: CellResult, precision: str) -> Cell:
-    """The cell that a record speaks of.
-
-    Args:
-        result: the record.
-        precision: of the run's suite, for records from before they kept their own.
-    """
-    asked = result.provenance.get("precision")
-    return Cell(
-        result.role,
-        result.dataset,
-        result.model,
-        result.defense,
-        result.threat_model,
-        result.attack,
-        result.adversary,
-        result.seed,
-        result.search,  # type: ignore[arg-type]
-        str(asked) if asked else "float32" if result.role == "submitted" else precision,
-        result.source,
-    )
 
 
 def identify(

@@ -21,11 +21,11 @@ from bench.runner.devices import choose
 from bench.runner.judge import exact_arithmetic, predict
 from bench.runner.preflight import Plan, preflight
 from bench.runner.verify.again import CHUNK
-from bench.runner.verify.identity import recorded_cell
 from bench.runner.verify.reading import Part, read_parts, read_record, read_rows
 from bench.runner.verify.results import Found, Kind, VerifyProblem
 from bench.runner.worker import Worker
 from bench.stats import wilson
+from bench.store.recorded import recorded_cell
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Cell

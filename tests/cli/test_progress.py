@@ -32,14 +32,19 @@ class Terminal:
 
     def __init__(self, *words: str) -> None:
         self.master, slave = pty.openpty()
-        self.child = subprocess.Popen(
-            [sys.executable, "-m", "bench", *words],
-            stdin=slave,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "COLUMNS": "120", "TERM": "xterm"},
-        )
+        # Where the tests run in a shell's background they were told to ignore Ctrl-C, and so would the command be.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "bench", *words],
+                stdin=slave,
+                stdout=subprocess.PIPE,
+                stderr=slave,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "COLUMNS": "120", "TERM": "xterm"},
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         os.close(slave)
         self.seen = b""
         self.reader = threading.Thread(target=self._read)

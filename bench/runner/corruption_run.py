@@ -56,7 +56,8 @@ class CorruptionRun:
             WriteError: where the disk is full.
         """
         self._rows = [
-            _Row(row, {one.id: self._shards(one, pending[one.id]) for one in row}) for row in self.plan.corrupted.rows
+            _Row(row, {one.id: corrupted_shards(self.plan, one, pending[one.id]) for one in row})
+            for row in self.plan.corrupted.rows
         ]
         queue, waiting = Queue(self._started), list(self._rows)
         while waiting:
@@ -65,14 +66,6 @@ class CorruptionRun:
             for shard, outcome in self.executor.outcomes(queue):
                 self._settle(queue, shard, outcome)
         return tuple(row.results[one.id] for row in self._rows for one in row.cells)
-
-    def _shards(self, planned: PlannedCorruption, members: tuple[int, ...]) -> list[CorruptedShard]:
-        shards, size = [], self.plan.suite.run.shard_size
-        for index, start in enumerate(range(0, len(self.plan.dataset), SHARD)):
-            there = tuple(member for member in members if start <= member < start + SHARD)
-            if there:
-                shards.append(CorruptedShard(planned.cell, planned.id, index, there, size))
-        return shards
 
     def _open(self, queue: Queue, row: _Row) -> None:
         """Lets the shards of a row wait; a row that has none is finished."""
@@ -230,6 +223,22 @@ def pending_samples(plan: Plan, store: CorruptionStore) -> dict[str, tuple[int, 
         ids = dataset.sample_ids
         found[planned.id] = tuple(index for index in everything if known.get(ids[index]) != now_there[ids[index]])
     return found
+
+
+def corrupted_shards(plan: Plan, planned: PlannedCorruption, members: tuple[int, ...]) -> list[CorruptedShard]:
+    """The shards of a corruption cell.
+
+    Args:
+        plan: the suite.
+        planned: the cell.
+        members: places of the samples without a row.
+    """
+    shards, size = [], plan.suite.run.shard_size
+    for index, start in enumerate(range(0, len(plan.dataset), SHARD)):
+        there = tuple(member for member in members if start <= member < start + SHARD)
+        if there:
+            shards.append(CorruptedShard(planned.cell, planned.id, index, there, size))
+    return shards
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from bench.runner.events import Progress
 from bench.runner.executors.base import Executor, Queue
 from bench.runner.options import RunSettings
 from bench.runner.order import Order
-from bench.runner.passes import passes
+from bench.runner.passes import most_passes
 from bench.runner.pending import look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import command, now
@@ -87,7 +87,6 @@ class Driver:
         self.pending: dict[str, list[Shard]] = {}
         self.opened: dict[str, _Opened] = {}
         self.results: dict[int, CellResult] = {}
-        self.opening = False
 
     def all_cells(self) -> tuple[tuple[CellResult, ...], tuple[CorruptionResult, ...]]:
         """Every cell of the suite; the records of attack and corruption cells come in the suite's order."""
@@ -110,14 +109,7 @@ class Driver:
 
     def _open_more(self) -> None:
         """Gives out the shards of cells that are ready, as many as the executor wants to choose from."""
-        if self.opening:  # a cell that is finished as soon as it is opened: the loop below goes on
-            return
-        self.opening = True
-        try:
-            while self.order and len(self.queue) < self.executor.ahead:
-                self._open(self.order.next())
-        finally:
-            self.opening = False
+        self.order.open_more(self.queue, self.executor.ahead, self._open)
 
     def _open(self, place: int) -> None:
         planned = self.plan.cells[place]
@@ -133,17 +125,10 @@ class Driver:
             self._close(cell, self._finish(actual, fresh=False))
         else:
             self.opened[actual.id] = cell
-            self.queue.add(shards, self._cost(actual, cell.samples))
-
-    def _cost(self, planned: PlannedCell, samples: int) -> float:
-        """Passes that the pending samples of a cell may take, infinitely many where the attack doesn't tell."""
-        if self.executor.ahead == 1:  # it has nothing to choose from
-            return math.inf
-        try:
-            each = passes(planned.cell, self.plan.dataset.num_classes)
-        except Exception:  # noqa: BLE001 (a third party's attack: its own cell fails when it runs, this is an estimate)
-            return math.inf
-        return math.inf if each is None else samples * sum(each)
+            cost = math.inf  # of one shard ahead there is nothing to choose
+            if self.executor.ahead > 1:
+                cost = most_passes(actual.cell, self.plan.dataset.num_classes, cell.samples)
+            self.queue.add(shards, cost)
 
     def _started(self, shard: AnyShard) -> AnyShard | None:
         """A shard with the examples that it reads; ``None`` where its cell can't be evaluated."""

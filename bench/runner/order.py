@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sized
 from graphlib import TopologicalSorter
 
 from bench.runner.pending import in_running_order
@@ -26,6 +26,7 @@ class Order:
         self._needs = TopologicalSorter(_needs(plan))
         self._needs.prepare()
         self._ready: list[tuple[int, int]] = []
+        self._opening = False
         self._collect()
 
     def __bool__(self) -> bool:
@@ -34,6 +35,23 @@ class Order:
     def next(self) -> int:
         """The place of the first cell that is ready; it is given once."""
         return heapq.heappop(self._ready)[1]
+
+    def open_more(self, waiting: Sized, ahead: float, open_cell: Callable[[int], None]) -> None:
+        """Opens cells that are ready, until as many shards wait as an executor wants to choose from.
+
+        Args:
+            waiting: the shards that wait; opening a cell adds its own.
+            ahead: how many the executor wants.
+            open_cell: takes a cell's place; it may finish the cell at once, and come here again.
+        """
+        if self._opening:  # a cell that is finished as soon as it is opened: the loop below goes on
+            return
+        self._opening = True
+        try:
+            while self and len(waiting) < ahead:
+                open_cell(self.next())
+        finally:
+            self._opening = False
 
     def finished(self, place: int) -> None:
         """A cell has its record, whatever that says."""

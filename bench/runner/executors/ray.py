@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.errors import BenchError
-from bench.runner.executors.base import Finished, Lot, Queue
+from bench.runner.executors.base import Finished, Queue
+from bench.runner.executors.choice import choose, hand_out
 from bench.runner.executors.cluster import Cluster, Node
 from bench.runner.executors.crew import Job, Member, Trial, WorkerLine, line
 from bench.runner.executors.evaluator import Luggage, Opened
@@ -179,17 +180,12 @@ class RayExecutor:
     # Work.
 
     def _assign(self, queue: Queue) -> None:
-        """Gives shards to workers: first to those that have none."""
+        """Gives shards to the workers that are there."""
         ready = [member for member in self._crew if member.opening is None]
-        for member in ready:
-            if not member.jobs:
-                self._give(member, queue)
-        for member in ready:
-            if len(member.jobs) == 1 and len(queue) > len(ready):
-                self._give(member, queue)
+        hand_out(ready, queue, lambda member: self._give(member, queue))
 
     def _give(self, member: Member, queue: Queue) -> None:
-        shard = self._retried(member) or queue.take(lambda lots: self._choose(lots, member))
+        shard = self._retried(member) or queue.take(lambda lots: choose(lots, member, self._crew))
         if shard is None:
             return
         if not member.jobs:
@@ -206,16 +202,6 @@ class RayExecutor:
                 self._again.remove(shard)
                 return shard
         return None
-
-    def _choose(self, lots: Iterable[Lot], member: Member) -> Lot:
-        """The cheapest cells; among these the model that the worker holds, else the one that the fewest others do."""
-        holders: dict[str, int] = {}
-        for other in self._crew:
-            if other is not member:
-                holders[other.model] = holders.get(other.model, 0) + 1
-        return min(
-            lots, key=lambda lot: (_magnitude(lot.cost), lot.model != member.model, holders.get(lot.model, 0), lot.cost)
-        )
 
     def _collect(self) -> Iterator[Finished]:
         """Waits for the next outcomes."""
@@ -272,11 +258,6 @@ class RayExecutor:
 
 def _key(shard: AnyShard) -> tuple[str, int]:
     return shard.cell_id, shard.index
-
-
-def _magnitude(cost: float) -> float:
-    """Costs of the same power of ten are about the same: a worker doesn't load another model for less."""
-    return math.floor(math.log10(cost)) if 0 < cost < math.inf else cost
 
 
 def _why(error: Exception) -> str:

@@ -110,3 +110,18 @@ def smoothed(path: Path) -> RunDirectory:
                 Planned(**own, attack="certified", role="certificate", radii={i: i / 10 for i in range(1, 9 - more)}),
             ]
     return build_run(path, planned)
+
+
+def transferred(path: Path) -> RunDirectory:
+    """The examples of two models on each other: what fooled whom, one cell of which failed."""
+    own = {"search": "strongest", "role": "prerequisite"}
+    other = {"role": "transfer", "adversary": "transfer"}
+    planned = [
+        Planned(model="a", broken=range(10), **own),
+        Planned(model="a", broken=range(9)),
+        Planned(model="b", broken=range(3), **own),
+        Planned(model="b", broken=range(2)),
+        Planned(model="b", broken={0, 1, 12}, source="a", examples_of=0, **other),
+        Planned(model="a", status="error", reason="it burst", rows=[], source="b", examples_of=2, **other),
+    ]
+    return build_run(path, planned)

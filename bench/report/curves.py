@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.leaderboard.grid import Grid, percent
+from bench.leaderboard.records import CorruptionTable
 from bench.plots.frames import GRADIENT_FREE
-from bench.report.tables import DASH
+from bench.report.tables import DASH, label
 from bench.store.certified import certificates
 from bench.store.curves import Curve, distance_curves, pass_curves, union
 from bench.store.outcomes import RunOutcome
@@ -47,9 +48,9 @@ def against_eps(outcome: RunOutcome) -> list[Drawn]:
     for curve in distance_curves(outcome):
         groups.setdefault((curve.threat_model.norm, curve.label), []).append(curve)
     found = []
-    for (norm, label), members in groups.items():
+    for (norm, row), members in groups.items():
         whole = union(members, "worst case")
-        found.append(Drawn(norm, label, whole.attack, _steps(whole.at(whole.places()), 6)))
+        found.append(Drawn(norm, row, whole.attack, _steps(whole.at(whole.places()), 6)))
     return found
 
 
@@ -71,6 +72,22 @@ def certified(outcome: RunOutcome) -> list[Drawn]:
         radii = sorted({float(one.eps) for one in outcome.threat_models if one.norm == own.norm})
         marks = _marks(own.at([0.0, *radii]))
         found.append(Drawn(own.norm, own.label, "certified", _steps(own.at(own.places()), 6), marks, own.alpha))
+    return found
+
+
+def against_severity(table: CorruptionTable) -> list[Drawn]:
+    """Per row the mean over the corruptions, at the severities that all of them have; the clean images stand at 0."""
+    found = []
+    for row in table.rows:
+        means = {0: row.clean, **row.by_severity}
+        levels = [
+            (float(place), one.value, one.low, one.high)
+            for place, one in means.items()
+            if one is not None and one.value is not None and one.low is not None and one.high is not None
+        ]
+        if len(levels) > 1:
+            marks = _marks(levels)
+            found.append(Drawn("", label(row), "corrupted", tuple(mark[:2] for mark in marks), marks))
     return found
 
 

@@ -14,6 +14,7 @@ from bench.leaderboard.audited import audit_grid, audit_heading
 from bench.leaderboard.table import make
 from bench.report.classes import labels
 from bench.report.curves import against_passes, certified, certified_grid, passes_grid
+from bench.report.heat import corruption_part, transfer_parts
 from bench.report.pairs import pairs
 from bench.report.pictures import galleries
 from bench.report.provenance import downloads, provenance
@@ -54,17 +55,20 @@ def page(run: RunDirectory, outcome: RunOutcome) -> str:
     ]
     return _environment().get_template("page.html").render(
         board=board,
+        attacked=bool(board.tables) or board.corruptions is None,
         summary=summary(board),
         tables=boards(board),
         defenses=list(dict.fromkeys(row.defense for table in board.tables for row in table.rows)),
         sections=described,
         about={section.label: section.id for section in described},
+        transfers=transfer_parts(board),
+        corruptions=corruption_part(board),
         gallery=galleries(run, outcome),
         audit=None if board.audit is None else audit_grid(board.audit, PLAIN),
         audit_heading="" if board.audit is None else audit_heading(board.audit),
         provenance=provenance(outcome.record),
-        downloads=downloads(board, outcome.record),
-        data={"series": series(outcome, spent, certain), "compared": compared},
+        downloads=downloads(board, outcome),
+        data={"series": series(outcome, spent, certain, board.corruptions), "compared": compared},
         passes=passes_grid(spent) if spent else None,
         certified={norm: certified_grid(certain, norm) for norm in dict.fromkeys(curve.panel for curve in certain)},
         policy=_policy(scripts, style),

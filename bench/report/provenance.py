@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import yaml
 
+from bench.leaderboard import corruption_frame, transfer
 from bench.leaderboard.frame import frame
 from bench.leaderboard.latex import latex
 from bench.leaderboard.records import Leaderboard
+from bench.store.outcomes import RunOutcome
 from bench.store.records import RunRecord
 
 _SKIPPED = ("class_names",)
@@ -71,13 +73,19 @@ def suite_yaml(record: RunRecord) -> str:
     )
 
 
-def downloads(board: Leaderboard, record: RunRecord) -> list[Download]:
+def downloads(board: Leaderboard, outcome: RunOutcome) -> list[Download]:
     """The tables and the suite, as they lie beside the page."""
+    lines = {"corruptions": corruption_frame.frame(outcome), "transfer": transfer.frame(board.transfers)}
     return [
         _download("leaderboard.csv", "CSV", "text/csv", frame(board).to_csv(index=False)),
         _download("leaderboard.tex", "LaTeX", "application/x-tex", latex(board)),
         _download("leaderboard.json", "JSON", "application/json", board.model_dump_json(indent=1) + "\n"),
-        _download("suite.yaml", "suite", "application/yaml", suite_yaml(record)),
+        *(
+            _download(f"{name}.csv", f"CSV of {name}", "text/csv", found.to_csv(index=False))
+            for name, found in lines.items()
+            if not found.empty
+        ),
+        _download("suite.yaml", "suite", "application/yaml", suite_yaml(outcome.record)),
     ]
 
 

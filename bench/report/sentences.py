@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.leaderboard.grid import percent
-from bench.leaderboard.records import Leaderboard, Row, Table
+from bench.leaderboard.records import CorruptionTable, Leaderboard, Row, Table
 from bench.report.tables import interval, label
 
 _MOST = 4
 
 
 def summary(board: Leaderboard) -> tuple[str, str]:
-    """Two sentences: what was done, and what came out of it."""
+    """Two sentences: what was done, and what came out of it; of corruptions alone where nothing was attacked."""
+    if board.corruptions is not None and not board.tables:
+        return _corrupted(board, board.corruptions)
     return _done(board), _left(board)
+
+
+def _corrupted(board: Leaderboard, table: CorruptionTable) -> tuple[str, str]:
+    count, kinds = len(table.rows), len(table.corruptions)
+    done = (
+        f"{count} row{'s' * (count != 1)} {'were' if count != 1 else 'was'} put to {kinds} common "
+        f"corruption{'s' * (kinds != 1)} of {board.images:,} image{'s' * (board.images != 1)} of {board.dataset}."
+    )
+    best = table.rows[0] if table.rows else None
+    if best is None or best.accuracy is None or best.accuracy.value is None:
+        return done, "No row is complete."
+    ends = interval(best.accuracy)
+    mean = f"{percent(best.accuracy.value)} %" + (f" ({ends})" if ends else "")
+    return done, f"The highest mean accuracy: {label(best)} with {mean}; no attacker was involved."
 
 
 def _done(board: Leaderboard) -> str:

@@ -6,23 +6,28 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from bench.leaderboard.records import CorruptionTable
 from bench.plots.frames import Point, accuracy, points
-from bench.report.curves import Drawn, against_eps
+from bench.report.curves import Drawn, against_eps, against_severity
 from bench.store.outcomes import RunOutcome
 
 Told = dict[str, Any]  # Any: JSON values
 
 
-def series(outcome: RunOutcome, spent: Sequence[Drawn], certain: Sequence[Drawn]) -> Told:
+def series(
+    outcome: RunOutcome, spent: Sequence[Drawn], certain: Sequence[Drawn], corrupted: CorruptionTable | None
+) -> Told:
     """Rows, threat models, every accuracy with its interval in %, and curves where there are any.
 
     Args:
         outcome: the records.
         spent: the curves against passes.
         certain: those of certificates.
+        corrupted: the table under common corruptions.
     """
     found = points(accuracy(outcome))
-    rows = list(dict.fromkeys(point.row for point in found))
+    severities = [] if corrupted is None else against_severity(corrupted)
+    rows = list(dict.fromkeys([*(point.row for point in found), *(curve.row for curve in severities)]))
     flagged = {point.row for point in found if point.flagged}
     balls = [
         {"label": ball.label, "norm": ball.norm, "eps": float(ball.eps), "tick": ball.label.split(" ", 1)[-1]}
@@ -38,6 +43,7 @@ def series(outcome: RunOutcome, spent: Sequence[Drawn], certain: Sequence[Drawn]
         "curves": [_curve(curve, {"norm": curve.panel}, rows) for curve in against_eps(outcome)],
         "passes": [_curve(curve, {"ball": places[curve.panel]}, rows) for curve in spent],
         "certified": [_curve(curve, {"norm": curve.panel}, rows) for curve in certain],
+        "severities": [_curve(curve, {}, rows) for curve in severities],
     }
 
 

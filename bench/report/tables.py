@@ -8,7 +8,7 @@ from functools import partial
 
 from bench.leaderboard.audited import audit_line
 from bench.leaderboard.grid import Grid, Words, breakers, heading, percent, restorations
-from bench.leaderboard.records import Leaderboard, Note, Row, Score, Table
+from bench.leaderboard.records import CorruptionRow, Leaderboard, Note, Row, Score, Table
 from bench.store.records import Estimate
 
 DASH = "–"
@@ -78,7 +78,7 @@ def boards(leaderboard: Leaderboard) -> list[Board]:
     return [_board(leaderboard, place, table) for place, table in enumerate(leaderboard.tables)]
 
 
-def label(row: Row) -> str:
+def label(row: Row | CorruptionRow) -> str:
     """For people: the model, and the defense where there is one."""
     return row.model if row.defense == "none" else f"{row.model} + {row.defense}"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from corrupted_run import build
 from report_runs import HOSTILE, forty_cells, hostile, smoothed, two_radii
 from synthetic_run import Planned, build_run
 
@@ -98,6 +99,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path,) = report.write(smoothed(tmp_path_factory.mktemp("smoothed")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def corrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (path,) = report.write(build(tmp_path_factory.mktemp("corrupted"), ["fog", "gaussian_noise"], models=("a", "b")))
     return path
 
 
@@ -336,6 +343,15 @@ def test_certificates_are_read_as_lower_bounds_below_the_attacks(visit: Opened, 
     for box in page.locator("#legend input").all():
         box.uncheck()
     assert painted(page, "chart-certified") < before
+
+
+def test_a_page_of_corruptions_alone_draws_their_severities(visit: Opened, corrupted: Path) -> None:
+    page = visit(corrupted, viewport=PHONE)
+    assert painted(page, "chart-severity") > 1000
+    told = [re.sub(r" \(.*", "", text) for text in read(page, "chart-severity")]
+    assert told[:2] == ["a: clean: 97.5 %", "a: severity 1: 91.3 %"]
+    assert len(told) == 12
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_without_javascript_the_curves_are_tables(visit: Opened, certified: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from corrupted_run import N, build
 from PIL import Image
-from report_runs import HOSTILE, forty_cells, hostile, smoothed, two_radii
+from report_runs import HOSTILE, forty_cells, hostile, smoothed, transferred, two_radii
 from synthetic_run import Planned, build_run
 
 from bench import report
@@ -113,7 +114,8 @@ def test_numbers_are_those_of_the_leaderboard(tmp_path: Path) -> None:
 def tabled(path: Path, caption: str) -> list[list[str]]:
     """The lines of the table with this name."""
     text = path.read_text(encoding="utf-8").split(f'aria-label="{caption}"', 1)[1].split("</table>")[0]
-    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line, re.DOTALL) for line in text.split("<tr>")[1:]]
+    lines = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line, re.DOTALL) for line in text.split("<tr>")[1:]]
+    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in line] for line in lines]
 
 
 def test_curves_against_passes_are_those_of_the_store(tmp_path: Path) -> None:
@@ -179,6 +181,58 @@ def test_many_steps_of_passes_are_thinned_and_none_is_lowered(tmp_path: Path) ->
     assert shown["steps"][-1] == [2.0 * n, 0.0]
     for x, y in shown["steps"]:
         assert y == pytest.approx(100 * curve.at([x])[0].robust_accuracy, abs=1e-3)
+
+
+def test_transferred_examples_stand_in_shaded_matrices(tmp_path: Path) -> None:
+    run = transferred(tmp_path)
+    page = page_of(run)
+    (matrix,) = make(run).transfers
+    success, rate = (
+        tabled(tmp_path / "report.html", f"{what}, Linf 8/255 · pgd-20") for what in ("Attack success", "Transfer rate")
+    )
+    a_on_b = matrix.squares["a"]["b"]
+    assert a_on_b.success is not None
+    assert a_on_b.rate is not None
+    assert success[1] == ["a", "50.0 29.9–70.1 of 20", "15.0 5.2–36.0 of 20"]
+    assert (100 * a_on_b.success.value, 100 * a_on_b.rate.value) == pytest.approx((15, 20))  # type: ignore[operator]
+    assert rate[1] == ["a", "–", "20.0 5.7–51.0 of 10"]
+    assert (success[2][1], rate[2][1]) == ("error", "error")
+    assert "b on a: error: it burst" in page.said
+    cells = [attributes["class"] for name, attributes in page.elements if name == "td" and attributes.get("class")]
+    assert [cell for cell in cells if re.fullmatch(r"number s\d", str(cell))] == [
+        "number s5", "number s1", "number s1", "number s2",
+    ]  # fmt: skip
+    (download,) = [attributes for _, attributes in page.elements if attributes.get("download") == "transfer.csv"]
+    text = base64.b64decode(str(download["href"]).partition(",")[2]).decode()
+    assert len(list(csv.DictReader(io.StringIO(text)))) == 4
+
+
+def test_corruptions_stand_by_severity_with_their_means(tmp_path: Path) -> None:
+    run = build(tmp_path, ["fog", "gaussian_noise"], models=("a", "b"), statuses={"fog 3": "error"})
+    page = page_of(run)
+    cells = tabled(tmp_path / "report.html", "Accuracy of a by corruption and severity")
+    reach = np.arange(N) % 6
+    shares = [100 * (reach >= severity).mean() for severity in range(1, 6)]
+    assert cells[0] == ["corruption / severity", "1", "2", "3", "4", "5", "mean"]
+    assert cells[1] == ["fog", *(f"{one:.1f}" if place != 2 else "–" for place, one in enumerate(shares)), "–"]
+    assert cells[2][:6] == ["gaussian noise", *(f"{100 * (reach >= severity).mean():.1f}" for severity in range(5))]
+    assert cells[3][0] == "mean"
+    assert cells[3][3] == "–"
+    assert "a: error: it broke" in page.said
+    assert "No row is complete." in page.said
+    for curve in page.data["series"]["severities"]:
+        assert [mark[0] for mark in curve["marks"]] == [0, 1, 2, 4, 5]
+        assert curve["marks"][0][1] == 97.5
+
+
+def test_a_page_of_corruptions_alone_has_no_empty_parts(tmp_path: Path) -> None:
+    page = page_of(build(tmp_path, ["fog", "gaussian_noise"]))
+    mean = np.mean([(np.arange(N) % 6 >= severity).mean() for severity in (1, 2, 3, 4, 5, 0, 1, 2, 3, 4)])
+    assert f"The highest mean accuracy: a with {100 * mean:.1f} %" in page.said
+    ids = page.attributes("id")
+    assert {"corruptions", "plots", "provenance", "chart-severity"} <= set(ids)
+    assert not {"leaderboard", "transfer", "rows", "gallery", "audit", "compare", "chart-attacks"} & set(ids)
+    assert all(target[1:] in ids for target in page.attributes("href") if target.startswith("#"))
 
 
 def test_the_summary_is_two_sentences_with_the_number(tmp_path: Path) -> None:

@@ -205,10 +205,29 @@
       x: axis(`radius, ${titled(norm)}, images in [0, 1]`, { rest: { min: -end / 60, max: end }, ticks: { includeBounds: false, callback: (value) => (value >= 0 ? Number(value.toPrecision(3)) : "") } }),
     });
   }
+  function severity() {
+    const rows = chosen(), last = Math.max(...data.severities.flatMap((curve) => curve.marks.map(([x]) => x)));
+    const where = (x) => (x ? `severity ${x}` : CLEAN);
+    const sets = data.severities.filter((curve) => rows.includes(curve.row)).map(({ row, marks }) => ({
+      ...look(row), showLine: true, borderDash: dashes(row + Math.floor(row / 4)),
+      data: marks.map(([x, y, low, high]) => ({ x, y, low, high, told: `${where(x)}: ${number({ value: y, low, high })}` })),
+    }));
+    const ticks = Array.from({ length: last + 1 }, (_, value) => ({ value }));
+    draw("chart-severity", sets, {
+      y: evenly(shares("accuracy, mean over the corruptions, %")),
+      x: {
+        ...axis("severity", { rest: { min: -0.1, max: last + 0.1 }, ticks: { callback: (value) => value || CLEAN } }),
+        afterBuildTicks: (scale) => { scale.ticks = ticks; },
+      },
+    });
+  }
   function drawAll() {
-    attacks();
-    against();
-    scatter();
+    if (data.balls.length) {
+      attacks();
+      against();
+      scatter();
+    }
+    if (data.severities.length) severity();
     if (data.passes.length) passes();
     if (data.certified.length) certified();
   }
@@ -235,15 +254,17 @@
     event.target.closest("figure").querySelector(".reading").textContent = set ? `${set.label}: ${[].concat(set.data[active[0].index].told).join("; ")}` : "";
   }
 
-  if (!data.balls.length) {
+  if (!data.balls.length && !data.severities.length) {
     document.querySelector("#plots .script").textContent = "There is nothing to draw yet.";
     return;
   }
   const choice = (text, value) => { const one = document.createElement("option"); one.textContent = text; one.value = value ?? text; return one; };
-  const norms = [...new Set(data.balls.map((ball) => ball.norm))];
-  byId("chart-norm").append(...norms.map((norm) => choice(titled(norm), norm)));
-  byId("chart-series").append(...[WORST, ...data.names.filter((name) => name !== WORST && name !== CLEAN)].map((name) => choice(name)));
-  byId("chart-ball").value = String(data.balls.length - 1);
+  if (data.balls.length) {
+    const norms = [...new Set(data.balls.map((ball) => ball.norm))];
+    byId("chart-norm").append(...norms.map((norm) => choice(titled(norm), norm)));
+    byId("chart-series").append(...[WORST, ...data.names.filter((name) => name !== WORST && name !== CLEAN)].map((name) => choice(name)));
+    byId("chart-ball").value = String(data.balls.length - 1);
+  }
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   if (data.passes.length) {
     const under = [...new Set(data.passes.map((curve) => curve.ball))];
@@ -255,6 +276,6 @@
     byId("chart-certified-norm").append(...[...new Set(data.certified.map((curve) => curve.norm))].map((norm) => choice(titled(norm), norm)));
   }
   ["chart-ball", "chart-norm", "chart-series", "chart-passes-ball", "chart-passes-attack", "chart-certified-norm", "legend"].forEach((id) => byId(id)?.addEventListener("input", drawAll));
-  ["chart-attacks", "chart-eps", "chart-clean", "chart-passes", "chart-certified"].forEach((id) => byId(id)?.addEventListener("keydown", walk));
+  ["chart-attacks", "chart-eps", "chart-clean", "chart-severity", "chart-passes", "chart-certified"].forEach((id) => byId(id)?.addEventListener("keydown", walk));
   document.addEventListener("bench:redraw", drawAll);
 })();

@@ -76,8 +76,6 @@
 
   // -- filtering ------------------------------------------------------------------------------------------------------
   const filter = byId("filter"), find = byId("find"), ball = byId("ball"), defense = byId("defense");
-  filter.hidden = false;
-  filter.addEventListener("submit", (event) => event.preventDefault());
   function narrow() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     const named = (one) => words.every((word) => one.dataset.text.includes(word));
@@ -94,7 +92,11 @@
     all(".about").forEach((one) => { one.hidden = !named(one); });
     byId("found").textContent = count === total ? "" : `${count} of ${total} rows`;
   }
-  [find, ball, defense].forEach((one) => one.addEventListener("input", narrow));
+  if (filter) {
+    filter.hidden = false;
+    filter.addEventListener("submit", (event) => event.preventDefault());
+    [find, ball, defense].forEach((one) => one.addEventListener("input", narrow));
+  }
 
   // -- two rows -------------------------------------------------------------------------------------------------------
   const table = byId("pair-table"), sides = [byId("pair-a"), byId("pair-b")], found = byId("pair-found");

@@ -48,6 +48,16 @@ def look(plan: Plan, one: Callable[[PlannedCell, bool], _T]) -> dict[str, _T]:
     return found
 
 
+def state(left: int, total: int) -> str:
+    """How far a cell is, for people.
+
+    Args:
+        left: its samples without a row.
+        total: all of them.
+    """
+    return "done" if not left else "to do" if left == total else "partly done"
+
+
 def pending_shards(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, needed: bool = False) -> list[Shard]:
     """The shards of a cell that have samples without a row.
 

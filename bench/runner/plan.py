@@ -16,7 +16,7 @@ from bench.runner.devices import choose, describe
 from bench.runner.judge import exact_arithmetic
 from bench.runner.options import RunSettings
 from bench.runner.passes import passes
-from bench.runner.pending import examples_bytes, look, pending_shards
+from bench.runner.pending import examples_bytes, look, pending_shards, state
 from bench.runner.preflight import Plan, PlannedCell, preflight
 from bench.runner.worker import Worker
 from bench.store.corrupted import CorruptionStore
@@ -50,12 +50,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A whole plan."""
+    """A whole plan; ``untrained`` says which models a run trains first, and where to."""
 
     rows: tuple[Row, ...]
     bytes: int
     device: str
     directory: Path
+    untrained: tuple[str, ...] = ()
 
     @property
     def done(self) -> int:
@@ -95,7 +96,8 @@ def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
             speeds[model] = None if planned.located is None else _speed(worker, planned)
         rows.append(_row(plan, planned, pending[planned.id], speeds[model]))
     rows += _corrupted(plan, directory, worker, speeds)
-    return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path)
+    untrained = tuple(f"{one.model}: {one.text}" for one in plan.untrained)
+    return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path, untrained)
 
 
 def _corrupted(
@@ -108,15 +110,16 @@ def _corrupted(
         first = cells[0]
         label, total = row_label(cells), len(cells) * len(plan.dataset)
         if first.unavailable or first.broken:
-            rows.append(Row(label, "unavailable" if first.unavailable else "error", total, 0.0, 0.0, None))
+            rows.append(Row(label, _without_model(plan, first), total, 0.0, 0.0, None))
             continue
         if first.cell.model.id not in speeds:
             speeds[first.cell.model.id] = _speed(worker, first)
         speed, samples = speeds[first.cell.model.id], sum(len(left[one.id]) for one in cells)
-        state = "done" if not samples else "to do" if samples == total else "partly done"
         networks = 1 + len(members(first.cell.defense))
         forwards = float(samples * networks * (first.cell.defense.scoring_draws or 1))
-        rows.append(Row(label, state, samples, forwards, 0.0, None if speed is None else forwards * speed[0]))
+        rows.append(
+            Row(label, state(samples, total), samples, forwards, 0.0, None if speed is None else forwards * speed[0])
+        )
     return rows
 
 
@@ -130,19 +133,25 @@ def _samples(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, neede
 
 def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[float, float] | None) -> Row:
     label = planned.cell.label
-    if planned.unavailable:
-        return Row(label, "unavailable", len(plan.dataset), 0.0, 0.0, None)
-    if planned.broken:
-        return Row(label, "error", len(plan.dataset), 0.0, 0.0, None)
+    if planned.unavailable or planned.broken:
+        return Row(label, _without_model(plan, planned), len(plan.dataset), 0.0, 0.0, None)
     if samples is None:
         return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
-    state = "done" if not samples else "to do" if samples == len(plan.dataset) else "partly done"
+    how_far = state(samples, len(plan.dataset))
     found = passes(planned.cell, plan.dataset.num_classes)
     if found is None:
-        return Row(label, state, samples, None, None, None)
+        return Row(label, how_far, samples, None, None, None)
     forwards, backwards = found
     seconds = None if speed is None else samples * (forwards * speed[0] + backwards * speed[1])
-    return Row(label, state, samples, samples * forwards, samples * backwards, seconds)
+    return Row(label, how_far, samples, samples * forwards, samples * backwards, seconds)
+
+
+def _without_model(plan: Plan, planned: PlannedCell | PlannedCorruption) -> str:
+    """The state of a cell whose model or defense can't be had, or not yet."""
+    if not planned.unavailable:
+        return "error"
+    awaited = {str(one.weights) for one in plan.untrained}
+    return "to train" if planned.cell.model.weights in awaited else "unavailable"
 
 
 def _speed(worker: Worker, planned: PlannedCell | PlannedCorruption) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ def cells(out: str) -> dict[str, tuple[str, int]]:
     """State and samples of each cell of a printed plan."""
     found = {}
     for line in out.splitlines():
-        match = re.match(r"(\S.*?)  +(to do|partly done|done|unavailable|error|damaged)  +(\d+)  ", line)
+        match = re.match(r"(\S.*?)  +(to do|to train|partly done|done|unavailable|error|damaged)  +(\d+)  ", line)
         if match:
             found[match[1]] = (match[2], int(match[3]))
     return found
@@ -48,6 +49,38 @@ def test_plan_before_within_and_after_a_run(bench: object, suite: Write, monkeyp
     assert "2 cells, 2 done; at most 0 s" in after.out
 
 
+def test_plan_for_devices_and_what_the_run_took(bench: object, suite: Write, tmp_path: Path) -> None:
+    path = suite(samples=8, attacks="{name: pgd, steps: 3}")
+    words = (path, "--results", tmp_path / "results", "--device", "cpu")
+    ended = bench("plan", *words, "--devices", "2xcpu", "--pilot", 4)  # type: ignore[operator]
+    assert ended.code == 0
+    assert re.search(r"Linf 0.2 \| pgd-3 +to do +8 .* s \(.* s – .* s\) +4 rows of a pilot", ended.out)
+    assert re.search(r"2 x cpu: measured, here: .*cpu \(1 threads\)", ended.out)
+    assert re.search(r"device time .* device-hours; wall time .*\ndevices work \d+ % of that time", ended.out)
+    assert "estimated" not in ended.out
+    bench("run", *words, "--no-audit")  # type: ignore[operator]
+    for more in ((), ("--devices", "2xcpu")):
+        after = bench("plan", *words, *more)  # type: ignore[operator]
+        assert re.search(r"\ntogether .*\d+\.\d\d\n\nEstimated .* UTC for 2xcpu; taken on cpu", after.out)
+    data = json.loads(bench("plan", *words, "--devices", "1xcpu", "--json", "-").out)  # type: ignore[operator]
+    assert data["wall"] == {"low": 0.0, "middle": 0.0, "high": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        (("--devices", "0xcpu"), "accepted: COUNTxNAME with a count of at least 1"),
+        (("--devices", "2xcup"), "unknown device 'cup'; did you mean cpu?"),
+        (("--devices", "2xT4"), "no speeds of T4 (accepted: a file of them with --calibration FILE"),
+        (("--pilot", "8"), "--pilot says how --devices is estimated (accepted: with --devices"),
+    ],
+)
+def test_plan_for_devices_that_make_no_sense(bench: object, suite: Write, words: tuple[str, ...], seen: str) -> None:
+    ended = bench("plan", suite(), "--device", "cpu", *words)  # type: ignore[operator]
+    assert (ended.code, ended.out) == (2, "")
+    assert seen in ended.err
+
+
 def test_plan_of_models_that_are_not_here_or_broken(bench: object, suite: Write, tmp_path: Path) -> None:
     (tmp_path / "broken.pt").write_bytes(b"half a file")
     path = suite(
@@ -58,6 +91,23 @@ def test_plan_of_models_that_are_not_here_or_broken(bench: object, suite: Write,
     assert ended.code == 0
     states = {cell.split(" | ")[0]: state for cell, (state, _) in cells(ended.out).items()}
     assert states == {"mnist_standard": "to do", "gone": "unavailable", "broken": "error"}
+
+
+def test_recipes_that_are_not_trained_yet(bench: object, suite: Write, tmp_path: Path) -> None:
+    recipe, directory = Path(__file__).parents[2] / "recipes" / "mnist_pgd.yaml", tmp_path / "models"
+    path = suite(models=f"{{id: mine, source: recipe, recipe: {recipe}}}, zoo:mnist_standard")
+    ended = bench("plan", path, "--device", "cpu", "--model-dir", directory)  # type: ignore[operator]
+    assert ended.code == 0
+    assert {cell.split(" | ")[0]: state for cell, (state, _) in cells(ended.out).items()} == {
+        "mine": "to train",
+        "mnist_standard": "to do",
+    }
+    said = rf"mine: {directory}/trained/mnist_pgd-\w+/mnist_pgd.safetensors: not trained yet: bench run trains the recipe {recipe}"
+    assert re.search(said, ended.out)
+    ended = bench("validate", path, "--model-dir", directory)  # type: ignore[operator]
+    assert ended.code == 0
+    assert re.search(f"^to train: {said}", ended.out, re.MULTILINE)
+    assert not directory.exists()
 
 
 def test_plan_of_a_wrong_suite(bench: object, suite: Write) -> None:

@@ -66,14 +66,33 @@ def run(
         except BenchError as problem:  # that it was stopped says more than that there is no table yet
             print(f"bench: {problem}", file=sys.stderr)
         raise Interrupted(f"{error}; run the same command again to resume") from error
-    if audit:
-        _audit(summary.directory, settings, progress)
-    _draw(summary.directory)
+    _conclude(summary, settings, progress, audit=audit)
     _close(summary)
 
 
-def _audit(directory: Path, settings: RunSettings, progress: Progress) -> None:
-    """Audits the run; what is evaluated stands, whatever becomes of its audit."""
+def _conclude(summary: RunSummary, settings: RunSettings, progress: Progress, *, audit: bool) -> None:
+    """Audits the run and draws it, where that hasn't been done already."""
+    import shutil
+
+    from bench import leaderboard
+    from bench.cli import drawn
+    from bench.store.run_directory import RunDirectory
+
+    run = RunDirectory(summary.directory)
+    if not summary.changed and drawn.current(run, audited=audit):
+        progress.note("nothing to do: it is all there (bench audit and bench report make theirs again)")
+        _show(run.path, leaderboard.saved_text(run, shutil.get_terminal_size((120, 40)).columns))
+        return
+    audited = audit and _audit(run.path, settings, progress)
+    drawn.remember(run, _draw(run.path), audited=audited)
+
+
+def _audit(directory: Path, settings: RunSettings, progress: Progress) -> bool:
+    """Audits the run; what is evaluated stands, whatever becomes of its audit.
+
+    Returns:
+        Whether it was audited.
+    """
     import sys
 
     from bench.errors import BenchError, Interrupted
@@ -86,10 +105,16 @@ def _audit(directory: Path, settings: RunSettings, progress: Progress) -> None:
         raise Interrupted(f"{error}; everything is evaluated: bench audit {directory} goes on") from error
     except BenchError as error:
         print(f"bench: the audit failed: {error}", file=sys.stderr)
+        return False
+    return True
 
 
-def _draw(directory: Path) -> None:
-    """Leaderboard, plots and page of what is finished, and the table on the screen."""
+def _draw(directory: Path) -> list[Path]:
+    """Leaderboard, plots and page of what is finished, and the table on the screen.
+
+    Returns:
+        The files.
+    """
     import shutil
 
     from bench import leaderboard, plots, report
@@ -98,13 +123,15 @@ def _draw(directory: Path) -> None:
 
     run = RunDirectory(directory)
     outcome = read_outcomes(run)
-    leaderboard.write(run, outcome)
-    plots.write(run, outcome)
-    report.write(run, outcome)
-    print()
-    print(leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns, outcome), end="")
-    print()
-    more = ", corruptions/" if outcome.corrupted else ""
+    written = [*leaderboard.write(run, outcome), *plots.write(run, outcome), *report.write(run, outcome)]
+    table = leaderboard.text(run, shutil.get_terminal_size((120, 40)).columns, outcome)
+    _show(directory, table, ", corruptions/" if outcome.corrupted else "")
+    return written
+
+
+def _show(directory: Path, table: str, more: str = "") -> None:
+    """Prints the table, and what lies where."""
+    print(f"\n{table}")
     print(f"{directory}/: report.html, leaderboard.md .csv .json .tex, plots/, samples/ (one row per sample){more}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,8 @@ class Dataset:
     class_names: tuple[str, ...]
     digest: str
     note: str = ""
+    _digests: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """those of :meth:`sample_digest` that were asked for: every cell of a run asks again"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +68,9 @@ class Dataset:
 
     def sample_digest(self, index: int) -> str:
         """The first 16 hex digits of the sha256 of one image's float32 bytes."""
-        return image_digest(self.batch(range(index, index + 1)).x[0])
+        if index not in self._digests:
+            self._digests[index] = image_digest(self.batch(range(index, index + 1)).x[0])
+        return self._digests[index]
 
 
 def image_digest(x: Tensor) -> str:

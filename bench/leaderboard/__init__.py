@@ -86,3 +86,21 @@ def text(run: RunDirectory, width: int = 120, outcome: RunOutcome | None = None)
     from bench.leaderboard.terminal import plain
 
     return plain(make(run, outcome), width)
+
+
+def saved_text(run: RunDirectory, width: int = 120) -> str:
+    """The same of ``leaderboard.json``, which must have been written by this version.
+
+    Args:
+        run: the run.
+        width: columns of the terminal.
+
+    Raises:
+        OSError: where the file can't be read.
+        ValidationError: where it is no leaderboard.
+    """
+    from bench.leaderboard.records import Leaderboard
+    from bench.leaderboard.terminal import plain
+
+    written = (run.path / "leaderboard.json").read_text(encoding="utf-8")
+    return plain(Leaderboard.model_validate_json(written), width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +18,16 @@ from bench.runner.order import Order
 from bench.runner.passes import most_passes
 from bench.runner.pending import look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell
-from bench.runner.provenance import command, now
+from bench.runner.provenance import now
+from bench.runner.recognised import Recognised
+from bench.runner.run_file import RunFile
 from bench.runner.shards import AnyOutcome, AnyShard, Failure, Shard, ShardOutcome, failure_of, only, reason_of
 from bench.runner.smaller_eps import SmallerEps
 from bench.runner.submitted import carried_over
 from bench.store.corrupted import CorruptionResult, CorruptionStore
 from bench.store.gallery import IMAGES, write_clean
 from bench.store.parts import Examples
-from bench.store.records import CellResult, JoinedRun, RunRecord
+from bench.store.records import CellResult
 from bench.store.run_directory import RunDirectory
 from bench.suites.expand import prerequisite_of
 
@@ -79,9 +82,10 @@ class Driver:
         self.damaged: dict[str, StoreError] = {}
         self.smaller_eps = SmallerEps(directory)
         self.submitted: tuple[str, ...] = ()
-        self.joined: tuple[JoinedRun, ...] = ()
+        self.file = RunFile(directory, settings.run, environment)
+        self.recognised = Recognised(plan, directory)
+        self.changed = True
         self.corruptions = CorruptionRun(plan, CorruptionStore(directory), executor, progress, environment)
-        self.started = now()
         self.order = Order(plan)
         self.queue = Queue(self._started)
         self.pending: dict[str, list[Shard]] = {}
@@ -94,7 +98,9 @@ class Driver:
         self.submitted = carried_over(self.directory, self.plan, self.progress.note)
         self.pending = look(self.plan, lambda planned, needed: self._pending(planned, needed=needed))
         corrupted = self.corruptions.pending()
-        self._write_run(None)
+        self.changed = not self._current(corrupted)
+        if self.changed:
+            self._write_run(None)
         self._write_gallery()
         samples = sum(len(shard.members) for shards in self.pending.values() for shard in shards)
         samples += sum(len(members) for members in corrupted.values())
@@ -104,7 +110,8 @@ class Driver:
         for shard, outcome in self.executor.outcomes(self.queue):
             self._settle(shard, outcome)
         under_corruption = self.corruptions.all_cells(corrupted)
-        self._write_run(now())
+        if self.changed:
+            self._write_run(now())
         return tuple(self.results[place] for place in sorted(self.results)), under_corruption
 
     def _open_more(self) -> None:
@@ -201,11 +208,20 @@ class Driver:
         self.order.finished(cell.place)
         self._open_more()
 
+    def _current(self, corrupted: Mapping[str, Sized]) -> bool:
+        """Whether there is nothing to do, and nothing to write: a run that was finished is left as it is."""
+        if corrupted or any(self.pending.values()):
+            return False
+        known = [self.recognised.result(planned) for planned in self.plan.cells]
+        submissions = [self.directory.read_cell(one) for one in self.submitted]
+        done = None not in known and all(one is not None and self.recognised.sealed(one) for one in submissions)
+        return done and self.file.current(self.plan, self.submitted)
+
     def _refuse_newer(self) -> None:
         """Records of a newer bench are left as they are; damaged ones are written anew."""
         if (self.directory.path / "run.json").exists():
             try:
-                self.joined = self.directory.read_run().joined
+                self.file.joined = self.directory.read_run().joined
             except SchemaError:
                 raise
             except StoreError as error:
@@ -215,6 +231,8 @@ class Driver:
 
     def _pending(self, planned: PlannedCell, *, needed: bool = False) -> list[Shard]:
         if planned.unavailable or planned.broken:
+            return []
+        if not needed and self.recognised.result(planned) is not None:
             return []
         try:
             return pending_shards(self.plan, planned, self.directory, needed=needed)
@@ -258,16 +276,21 @@ class Driver:
         return self.examples[1]
 
     def _finish(self, planned: PlannedCell, *, fresh: bool) -> CellResult:
+        known = None if fresh else self.recognised.result(planned)
+        if known is not None:
+            return known
         old = None if fresh else self._old(planned)
         try:
             rows, reports = self.directory.read_part_frames(planned.id)
             result = aggregate.finished(self.plan, planned, rows, reports, self.environment)
             if old is not None and old.status == "done" and _same(old, result):
+                self.recognised.add(planned)
                 return old
             result = aggregate.sealed(result, self.directory.seals(planned.id))
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge)
             return self._failed(planned, "error", reason_of(error), traceback.format_exc())
         self.directory.write_cell(result)
+        self.recognised.add(planned)
         return result
 
     def _old(self, planned: PlannedCell) -> CellResult | None:
@@ -285,30 +308,7 @@ class Driver:
         return result
 
     def _write_run(self, finished: str | None) -> None:
-        dataset = self.plan.dataset
-        self.directory.write_run(
-            RunRecord(
-                suite=self.plan.suite,
-                run=self.settings.run,
-                command=command(),
-                started=self.started,
-                finished=finished,
-                cells=(*(planned.id for planned in self.plan.cells), *self.submitted),
-                corruption_cells=tuple(planned.id for planned in self.plan.corrupted.cells),
-                positions=tuple(int(position) for position in dataset.positions),
-                dataset={
-                    "name": dataset.name,
-                    "digest": dataset.digest,
-                    "samples": len(dataset),
-                    "num_classes": dataset.num_classes,
-                    "class_names": list(dataset.class_names),
-                    "shape": list(dataset.shape),
-                    "note": dataset.note,
-                },
-                environment=self.environment,
-                joined=self.joined,
-            )
-        )
+        self.file.write(self.plan, self.submitted, finished)
 
     def _write_gallery(self) -> None:
         count = min(IMAGES, len(self.plan.dataset))

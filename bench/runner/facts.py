@@ -113,7 +113,7 @@ def facts(
     found["attack_libraries"] = {name: version(name) for name in attack.library}
     if attack.chunked:
         found["chunk"] = shard_size
-    code = "" if cell.role == "certificate" else _code(attack_names.entry(cell.attack.name))
+    code = "" if cell.role == "certificate" else code_of(attack_names.entry(cell.attack.name))
     found["plugins"] = _known([*found["plugins"], code])
     return found
 
@@ -145,10 +145,10 @@ def row_facts(
         "model": cell.model.model_dump(mode="json", include=set(MODEL_CONTENT)),
     }
     if cell.model.source in model_names.entries():
-        plugins.append(_code(model_names.entry(cell.model.source)))
+        plugins.append(code_of(model_names.entry(cell.model.source)))
     if cell.defense.name != "none":
         found.update(defense_facts(defenses_of(cell.defense), ()) if defended is None else defended)
-        plugins += [_code(defense_names.entry(link.name)) for link in cell.defense.links]
+        plugins += [code_of(defense_names.entry(link.name)) for link in cell.defense.links]
         if declared(cell.defense).calibrated:
             found["calibration"] = calibration
     found["plugins"] = _known(plugins)
@@ -181,6 +181,6 @@ def _known(digests: Iterable[str]) -> list[str]:
     return sorted(digest for digest in digests if digest)
 
 
-def _code(entry: Entry) -> str:
+def code_of(entry: Entry) -> str:
     """Which code a third party's thing is: the digest of its file, or the release that installed it."""
     return entry.digest if entry.origin == "bench" or entry.digest else f"{entry.origin} {version(entry.origin)}"

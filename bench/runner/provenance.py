@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,10 +10,13 @@ import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import bench
+from bench.digests import file_digest
 from bench.runner.devices import describe
 
 _DISTRIBUTIONS = (
@@ -43,6 +47,16 @@ def version(distribution: str) -> str:
 def versions() -> dict[str, str]:
     """The installed versions of the packages that numbers depend on."""
     return {name: version(name) for name in _DISTRIBUTIONS}
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """The sha256 of all of bench's Python files, as they were when a process first asked."""
+    root = Path(bench.__file__).parent
+    state = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        state.update(f"{path.relative_to(root)} {file_digest(path)}\n".encode())
+    return state.hexdigest()
 
 
 def now() -> str:

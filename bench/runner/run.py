@@ -31,11 +31,13 @@ class RunSummary:
         directory: the run's directory.
         results: the records of the suite's cells, in its order.
         corrupted: those of its corruption cells.
+        changed: whether the run's records may be others than before.
     """
 
     directory: Path
     results: tuple[CellResult, ...]
     corrupted: tuple[CorruptionResult, ...] = ()
+    changed: bool = True
 
     def count(self, status: str) -> int:
         """How many cells have this status."""
@@ -76,7 +78,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
         try:
             environment = {**executor.environment, "compiled": settings.compile}
             driver = Driver(plan, directory, executor, settings, progress, environment)
-            return RunSummary(directory.path, *driver.all_cells())
+            return RunSummary(directory.path, *driver.all_cells(), driver.changed)
         except KeyboardInterrupt as error:
             raise Interrupted(f"stopped; what was finished is saved in {directory.path}") from error
         finally:

@@ -131,7 +131,6 @@ def query_curves(outcome: RunOutcome) -> list[Curve]:
             correct = cells[0].clean_correct
             holds, spent = np.full(int(correct.sum()), np.inf), 0.0
             for cell in sorted(cells, key=lambda cell: cell.seed):
-                assert cell.queries is not None
                 queries, broken = cell.queries[correct], ~cell.robust[correct]
                 holds = np.where(np.isinf(holds) & broken, spent + queries, holds)
                 spent += _budget(cell, queries)
@@ -140,7 +139,7 @@ def query_curves(outcome: RunOutcome) -> list[Curve]:
 
 
 def _tells_queries(cell: CellOutcome) -> bool:
-    if cell.role not in ("suite", "gradient_free") or not cell.valid or cell.queries is None:
+    if cell.role not in ("suite", "gradient_free") or not cell.valid:
         return False
     return bool(cell.clean_correct.any()) and not bool(np.isnan(cell.queries[cell.clean_correct]).any())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ IMAGES = 64
 def write_clean(
     run: RunDirectory, sample_ids: Sequence[str], images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 ) -> None:
-    """Keeps the clean images of some samples, in place of those that were kept before.
+    """Keeps the clean images of some samples, in place of those that were kept before; the same ones stay as they are.
 
     Args:
         run: the run.
@@ -44,7 +44,21 @@ def write_clean(
     if images.dtype not in (np.uint8, np.float32):
         raise ValueError(f"images must be uint8 or float32, got {images.dtype}")
     metadata = {"schema_version": str(SCHEMA_VERSION), "sample_ids": json.dumps(list(sample_ids))}
+    if _kept(run.path / FILE, metadata, images):  # the library writes the same metadata in another order each time
+        return
     write_bytes(run.path / FILE, save({"x": np.ascontiguousarray(images)}, metadata=metadata))
+
+
+def _kept(path: Path, metadata: Mapping[str, str], images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> bool:
+    """Whether a file has these very images."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            x, told = file.get_tensor("x"), file.metadata()
+    except (SafetensorError, OSError):
+        return False
+    return told == metadata and x.dtype == images.dtype and bool(np.array_equal(x, images))
 
 
 def read_clean(run: RunDirectory) -> Examples:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.errors import SchemaError, StoreError
+from bench.store.images import Images
+from bench.store.packed import Packer
 from bench.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
-_IMAGE = ["position", "sample_id", "sample_digest"]
+IntArray = npt.NDArray[np.int64]
+AnyArray = npt.NDArray[Any]  # Any: numbers of whatever type holds them exactly
 _VERDICTS = ["clean_correct", "success", "robust"]
+_HALVES = ["even_correctness", "odd_correctness"]
+_KEPT = ["clean_correct", "robust", "minimal_distance"]
+"""Columns that are kept as they are."""
 _COLUMNS = [
-    *_IMAGE,
+    "position",
+    "sample_id",
+    "sample_digest",
     *_VERDICTS,
     "minimal_distance",
     "forwards",
@@ -28,44 +35,88 @@ _COLUMNS = [
     "clean_correctness",
     "correctness",
     "queries",
+    *_HALVES,
+    "certified_prediction",
+    "certified_radius",
+    "label",
 ]
-_HALVES = ["even_correctness", "odd_correctness"]
-_CERTIFIED = ["certified_prediction", "certified_radius", "label"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """The verdicts of one cell.
+    """The verdicts of one cell, by sample; each array is laid out anew whenever it is asked for.
 
-    Attributes:
-        known: which samples have a row, shape (N,).
-        clean_correct: shape (N,); false where there is no row.
-        robust: shape (N,); true where there is no row.
-        clean_correctness: as in the records, shape (N,); 0 where there is no row.
-        correctness: as in the records, shape (N,); 1 where there is no row.
-        halves: the same by even and by odd draws alone, shape (2, N).
-        certified_radius: within which the right class is certified, shape (N,); 0 where another is, NaN where nobody looked.
-        minimal_distance: shape (N,); NaN where there is none.
-        passes: forward and backward passes together, shape (N,); NaN where there is no row.
-        queries: that broke each sample, shape (N,); 0 where none did, NaN where nobody counted.
+    Args:
+        packed: the cell's columns, as :class:`bench.store.packed.Packer` gives them.
+        place: of each of the cell's rows among the N samples; -1 for one that doesn't count.
+        count: N.
         damage: why rows could not be read; empty where they could.
     """
 
-    known: BoolArray
-    clean_correct: BoolArray
-    robust: BoolArray
-    clean_correctness: FloatArray
-    correctness: FloatArray
-    halves: FloatArray
-    certified_radius: FloatArray
-    minimal_distance: FloatArray
-    passes: FloatArray
-    queries: FloatArray
-    damage: str = ""
+    def __init__(self, packed: Mapping[str, AnyArray], place: IntArray, count: int, damage: str = "") -> None:
+        self._packed, self._place, self._count, self.damage = packed, place, count, damage
+
+    @property
+    def known(self) -> BoolArray:
+        """Which samples have a row, shape (N,)."""
+        known = np.zeros(self._count, dtype=bool)
+        known[self._place[self._place >= 0]] = True
+        return known
+
+    @property
+    def clean_correct(self) -> BoolArray:
+        """Shape (N,); false where there is no row."""
+        return self._laid("clean_correct", 0.0).astype(bool)
+
+    @property
+    def robust(self) -> BoolArray:
+        """Shape (N,); true where there is no row."""
+        return self._laid("robust", 1.0).astype(bool)
+
+    @property
+    def clean_correctness(self) -> FloatArray:
+        """As in the records, shape (N,); 0 where there is no row."""
+        return self._laid("clean_correctness", 0.0)
+
+    @property
+    def correctness(self) -> FloatArray:
+        """As in the records, shape (N,); 1 where there is no row."""
+        return self._laid("correctness", 1.0)
+
+    @property
+    def halves(self) -> FloatArray:
+        """The same by even and by odd draws alone, shape (2, N)."""
+        return np.stack([self._laid(name, 1.0) for name in _HALVES])
+
+    @property
+    def certified_radius(self) -> FloatArray:
+        """Within which the right class is certified, shape (N,); 0 where another is, NaN where nobody looked."""
+        return self._laid("certified_radius", np.nan)
+
+    @property
+    def minimal_distance(self) -> FloatArray:
+        """Shape (N,); NaN where there is none."""
+        return self._laid("minimal_distance", np.nan)
+
+    @property
+    def passes(self) -> FloatArray:
+        """Forward and backward passes together, shape (N,); NaN where there is no row."""
+        return self._laid("passes", np.nan)
+
+    @property
+    def queries(self) -> FloatArray:
+        """That broke each sample, shape (N,); 0 where none did, NaN where nobody counted."""
+        return self._laid("queries", np.nan)
+
+    def _laid(self, name: str, without: float) -> FloatArray:
+        """A column by sample, and what stands where there is no row."""
+        values = np.full(self._count, without)
+        counted = self._place >= 0
+        values[self._place[counted]] = self._packed[name][counted]
+        return values
 
 
 class Joined:
-    """Reads the rows of cells and joins them by sample.
+    """Reads the rows of cells, one after the other, and joins them by sample; of each it keeps a few bytes per row.
 
     Args:
         run: the run.
@@ -83,87 +134,60 @@ class Joined:
 
     def __init__(self, run: RunDirectory, cells: Sequence[str], positions: Sequence[int]) -> None:
         self._damage: dict[str, str] = {}
-        self._rows = {cell: self._read(run, cell) for cell in cells}
-        wanted = [positions] if positions else [rows["position"] for rows in self._rows.values()]
-        self.positions: npt.NDArray[np.int64] = np.unique(np.concatenate([np.zeros(0), *wanted])).astype(np.int64)
-        self.sample_ids, self.sample_digests = self._check(run)
+        self._images = Images(run.path)
+        self._packer = Packer()
+        self._cells = {cell: self._read(run, cell) for cell in cells}
+        self.positions: IntArray = (
+            np.unique(np.array(positions, dtype=np.int64)) if positions else self._images.positions()
+        )
+        self.sample_ids, self.sample_digests = self._images.at(self.positions)
+        self._places: dict[int, IntArray] = {}
 
     def count(self, cell: str) -> int:
         """How many rows a cell has, those of samples that don't count now included."""
-        return len(self._rows[cell])
+        return len(self._cells[cell]["position"])
 
     def samples(self, cell: str) -> Samples:
         """The verdicts of one cell, in the order of the positions."""
-        rows = self._rows[cell]
-        rows = rows[rows["position"].isin(self.positions)]
-        place = np.searchsorted(self.positions, rows["position"].to_numpy(dtype=np.int64))
-        known = np.zeros(len(self.positions), dtype=bool)
-        clean_correct, robust = np.zeros_like(known), np.ones_like(known)
-        known[place] = True
-        clean_correct[place] = rows["clean_correct"].to_numpy(dtype=bool)
-        robust[place] = rows["robust"].to_numpy(dtype=bool)
-        clean_shares, shares = np.zeros(len(known)), np.ones(len(known))
-        clean_shares[place] = _or(rows["clean_correctness"], rows["clean_correct"])
-        shares[place] = _or(rows["correctness"], rows["robust"])
-        halves = np.ones((2, len(known)))
-        for half, name in enumerate(_HALVES):
-            halves[half, place] = _or(rows[name], rows["correctness"].fillna(rows["robust"].astype(float)))
-        right = (rows["certified_prediction"] == rows["label"]).to_numpy(dtype=bool)
-        radii = rows["certified_radius"].to_numpy(dtype=float)
-        certified_radius = np.full(len(known), np.nan)
-        certified_radius[place] = np.where(right | np.isnan(radii), radii, 0.0)
-        minimal_distance, passes = np.full(len(known), np.nan), np.full(len(known), np.nan)
-        minimal_distance[place] = rows["minimal_distance"].to_numpy(dtype=float)
-        passes[place] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
-        queries = np.full(len(known), np.nan)
-        queries[place] = rows["queries"].where(rows["queries"] >= 0).to_numpy(dtype=float)
-        damage = self._damage.get(cell, "")
-        return Samples(
-            known,
-            clean_correct,
-            robust,
-            clean_shares,
-            shares,
-            halves,
-            certified_radius,
-            minimal_distance,
-            passes,
-            queries,
-            damage,
-        )
+        packed = self._cells[cell]
+        rows = packed["position"]
+        if id(rows) not in self._places:  # cells with the same samples share them
+            self._places[id(rows)] = self._place(rows.astype(np.int64))
+        return Samples(packed, self._places[id(rows)], len(self.positions), self._damage.get(cell, ""))
 
-    def _read(self, run: RunDirectory, cell: str) -> pd.DataFrame:
-        """The rows of a cell; none, and a reason, where they are damaged or contradict themselves."""
+    def _place(self, rows: IntArray) -> IntArray:
+        place = np.searchsorted(self.positions, rows)
+        there = np.isin(rows, self.positions)
+        return np.where(there, place, -1)
+
+    def _read(self, run: RunDirectory, cell: str) -> Mapping[str, AnyArray]:
+        """The columns of a cell; no rows, and a reason, where they are damaged or contradict themselves."""
         import pandas as pd
 
         try:
-            rows = run.read_samples(cell)[[*_COLUMNS, *_HALVES, *_CERTIFIED]]
+            rows = run.read_samples(cell, _COLUMNS)
             _consistent(rows, cell)
         except SchemaError:
             raise
         except StoreError as error:
             self._damage[cell] = str(error)
-            return pd.DataFrame({name: [] for name in (*_COLUMNS, *_HALVES, *_CERTIFIED)})
-        return rows
+            rows = pd.DataFrame({name: [] for name in _COLUMNS})
+        self._images.add(cell, rows)
+        return {name: self._packer.pack(values) for name, values in _columns(rows).items()}
 
-    def _check(self, run: RunDirectory) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Every position must hold the same image in every cell: its id and digest, empty where no cell has a row."""
-        import pandas as pd
 
-        if not self._rows:
-            return (), ()
-        images = pd.concat([rows[_IMAGE].assign(cell=cell) for cell, rows in self._rows.items()], ignore_index=True)
-        images = images.drop_duplicates(_IMAGE)
-        twice = images[images["position"].duplicated(keep=False)].sort_values("position", kind="stable")
-        if len(twice):
-            one, other = twice.iloc[0], twice.iloc[1]
-            raise StoreError(
-                f"{run.path}: position {one.position} holds sample {one.sample_id} ({one.sample_digest}) in cell {one.cell},"
-                f" but {other.sample_id} ({other.sample_digest}) in cell {other.cell}; the cells of a run share their images"
-            )
-        there = {int(place): (str(one), str(digest)) for place, one, digest in images[_IMAGE].itertuples(index=False)}
-        found = [there.get(int(place), ("", "")) for place in self.positions]
-        return tuple(one for one, _ in found), tuple(digest for _, digest in found)
+def _columns(rows: pd.DataFrame) -> dict[str, FloatArray]:
+    """What is kept of the rows of a cell, each of shape (n,)."""
+    kept = {name: rows[name].to_numpy(dtype=float) for name in ("position", *_KEPT)}
+    kept["clean_correctness"] = _or(rows["clean_correctness"], rows["clean_correct"])
+    kept["correctness"] = _or(rows["correctness"], rows["robust"])
+    kept |= {half: _or(rows[half], rows["correctness"].fillna(rows["robust"].astype(float))) for half in _HALVES}
+    right = (rows["certified_prediction"] == rows["label"]).to_numpy(dtype=bool)
+    radii = rows["certified_radius"].to_numpy(dtype=float)
+    kept["certified_radius"] = np.where(right | np.isnan(radii), radii, 0.0)
+    kept["passes"] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
+    kept["queries"] = rows["queries"].where(rows["queries"] >= 0).to_numpy(dtype=float)
+    return kept
 
 
 def _or(shares: pd.Series[float], verdicts: pd.Series[bool] | pd.Series[float]) -> FloatArray:

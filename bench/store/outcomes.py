@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bench.digests import file_digest
 from bench.store.audit import AuditRecord, Finding
 from bench.store.corruption_outcomes import CorruptedRow, read_corruptions
-from bench.store.joined import Joined
+from bench.store.joined import Joined, Samples
 from bench.store.records import CellResult, Flag, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell, Role
@@ -42,19 +42,9 @@ class CellOutcome:
         result: its record; ``None`` where it isn't finished.
         status: whether its number can be shown.
         reason: why it can't, in one line.
-        known: which samples have a row, shape (N,).
-        clean_correct: shape (N,); false where there is no row.
-        robust: shape (N,); true where there is no row, since nothing broke the sample there.
-        clean_correctness: share of the draws in which the clean image is right, shape (N,); 0 where there is no row.
-        correctness: the same under attack, shape (N,); 1 where there is no row.
-        halves: the same by the even and by the odd draws alone, shape (2, N).
-        certified_radius: within which the right class is certified, shape (N,); NaN in cells that certify nothing.
-        minimal_distance: as in the records, shape (N,); NaN where there is no row.
-        passes: forward and backward passes together, shape (N,); NaN where there is no row.
+        samples: its verdicts by sample.
         findings: what the audit found of this cell.
         source: of a transfer cell, id of the model that the examples were made against; empty for others.
-        queries: that a score- or decision-based attack broke each sample with, shape (N,); 0 where it didn't, NaN where nobody
-            counted.
     """
 
     id: str
@@ -64,18 +54,61 @@ class CellOutcome:
     result: CellResult | None
     status: OutcomeStatus
     reason: str
-    known: BoolArray
-    clean_correct: BoolArray
-    robust: BoolArray
-    clean_correctness: FloatArray
-    correctness: FloatArray
-    halves: FloatArray
-    certified_radius: FloatArray
-    minimal_distance: FloatArray
-    passes: FloatArray
+    samples: Samples
     findings: tuple[Finding, ...] = ()
     source: str = ""
-    queries: FloatArray | None = None
+
+    @property
+    def known(self) -> BoolArray:
+        """Which samples have a row, shape (N,)."""
+        return self.samples.known
+
+    @property
+    def clean_correct(self) -> BoolArray:
+        """Shape (N,); false where there is no row."""
+        return self.samples.clean_correct
+
+    @property
+    def robust(self) -> BoolArray:
+        """Shape (N,); true where there is no row, since nothing broke the sample there."""
+        return self.samples.robust
+
+    @property
+    def clean_correctness(self) -> FloatArray:
+        """Share of the draws in which the clean image is right, shape (N,); 0 where there is no row."""
+        return self.samples.clean_correctness
+
+    @property
+    def correctness(self) -> FloatArray:
+        """The same under attack, shape (N,); 1 where there is no row."""
+        return self.samples.correctness
+
+    @property
+    def halves(self) -> FloatArray:
+        """The same by the even and by the odd draws alone, shape (2, N)."""
+        return self.samples.halves
+
+    @property
+    def certified_radius(self) -> FloatArray:
+        """Within which the right class is certified, shape (N,); NaN in cells that certify nothing."""
+        return self.samples.certified_radius
+
+    @property
+    def minimal_distance(self) -> FloatArray:
+        """As in the records, shape (N,); NaN where there is no row."""
+        return self.samples.minimal_distance
+
+    @property
+    def queries(self) -> FloatArray:
+        """That a score- or decision-based attack broke each sample with, shape (N,); 0 where it didn't, NaN where nobody
+        counted.
+        """
+        return self.samples.queries
+
+    @property
+    def passes(self) -> FloatArray:
+        """Forward and backward passes together, shape (N,); NaN where there is no row."""
+        return self.samples.passes
 
     @property
     def valid(self) -> bool:
@@ -454,11 +487,8 @@ def _outcome(
     else:
         status, reason = "done", ""
     return CellOutcome(
-        cell, place.role, place.attack, place.seed, result, status, reason,
-        samples.known, samples.clean_correct, samples.robust, samples.clean_correctness, samples.correctness,
-        samples.halves, samples.certified_radius, samples.minimal_distance, samples.passes, findings,
-        place.source, samples.queries,
-    )  # fmt: skip
+        cell, place.role, place.attack, place.seed, result, status, reason, samples, findings, place.source
+    )
 
 
 def _told_apart(cells: list[CellOutcome]) -> list[CellOutcome]:

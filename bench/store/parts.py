@@ -112,8 +112,12 @@ def write_rows(path: Path, records: Sequence[SampleRecord], reports: Sequence[Sh
     write_bytes(path, buffer.getvalue())
 
 
-def read_rows(path: Path) -> Part:
+def read_rows(path: Path, columns: Sequence[str] = SampleRecord._fields) -> Part:
     """Reads the rows of a part.
+
+    Args:
+        path: the file.
+        columns: fields of :class:`SampleRecord`; others aren't read at all.
 
     Raises:
         StoreError: where the file is damaged (names it, and what to do).
@@ -123,24 +127,25 @@ def read_rows(path: Path) -> Part:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path).read(list(columns))
         metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
         check_version(int(metadata["schema_version"]), path)
         reports = tuple(ShardReport.model_validate(report) for report in metadata["reports"])
-        rows = _with_later_columns(table).select(list(SampleRecord._fields)).to_pandas()
+        rows = _with_later_columns(table, columns).select(list(columns)).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError, ValidationError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete this file to compute its samples again") from error
     return Part(rows, reports)
 
 
-def _with_later_columns(table: pa.Table) -> pa.Table:
-    """An older part with the columns that have a default, filled with it."""
+def _with_later_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """An older part with those of the columns that have a default, filled with it."""
     import pyarrow as pa
 
     kinds = get_type_hints(SampleRecord)
-    for name, default in SampleRecord._field_defaults.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.array([default] * len(table), _TYPES[kinds[name].__name__]))
+    for name in columns:
+        if name not in table.column_names and name in SampleRecord._field_defaults:
+            filled = [SampleRecord._field_defaults[name]] * len(table)
+            table = table.append_column(name, pa.array(filled, _TYPES[kinds[name].__name__]))
     return table
 
 

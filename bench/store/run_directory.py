@@ -18,12 +18,16 @@ from bench.store import parts
 from bench.store.atomic import explained, is_temporary, write_text
 from bench.store.audit import AuditRecord
 from bench.store.damage import damage
+from bench.store.names import Names
+from bench.store.names import hash_of as hash_of
 from bench.store.probes import RowProbes
 from bench.store.records import CellResult, RunRecord, SampleRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_IDENTITY = ("cell", "sample_id", "position")
+"""Columns by which the rows of a cell are known to be its own, each once."""
 Record = TypeVar("Record", RunRecord, CellResult, AuditRecord, RowProbes)
 
 
@@ -38,6 +42,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._names = Names(path)
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -73,10 +78,10 @@ class RunDirectory:
         """Writes ``cells/<cell>.json``, in place of an older record of the same cell."""
         path = self.path / "cells" / f"{result.cell}.json"
         write_text(path, result.model_dump_json(indent=1) + "\n")
-        for older in (self.path / "cells").glob(f"*-{hash_of(result.cell)}.json"):
-            if older != path:
-                with explained(older):
-                    older.unlink(missing_ok=True)
+        for name in self._names.of("cells", hash_of(result.cell), ".json"):
+            if name != path.name:
+                with explained(path.with_name(name)):
+                    path.with_name(name).unlink(missing_ok=True)
 
     def read_cell(self, cell: str) -> CellResult | None:
         """The record of one cell, or ``None`` where it isn't finished."""
@@ -92,8 +97,7 @@ class RunDirectory:
 
     def cell_path(self, cell: str) -> Path | None:
         """The file of a cell's record; ``None`` where it isn't finished."""
-        found = sorted((self.path / "cells").glob(f"*-{hash_of(cell)}.json"))
-        return found[0] if found else None
+        return self._names.path("cells", cell, ".json")
 
     def read_audit(self) -> AuditRecord | None:
         """``audit.json``, or ``None`` where the run was never audited."""
@@ -124,32 +128,37 @@ class RunDirectory:
 
     # -- samples ---------------------------------------------------------------------------------------------------
 
-    def read_samples(self, cell: str) -> pd.DataFrame:
-        """All rows of one cell by position; the columns are the fields of :class:`SampleRecord`."""
-        return self.read_part_frames(cell)[0]
+    def read_samples(self, cell: str, columns: Sequence[str] = SampleRecord._fields) -> pd.DataFrame:
+        """All rows of one cell by position.
+
+        Args:
+            cell: id of the cell.
+            columns: fields of :class:`SampleRecord`; others aren't read at all.
+        """
+        return self.read_part_frames(cell, columns)[0]
 
     def read_reports(self, cell: str) -> list[parts.ShardReport]:
         """What the shards of one cell cost."""
         return self.read_part_frames(cell)[1]
 
-    def read_part_frames(self, cell: str) -> tuple[pd.DataFrame, list[parts.ShardReport]]:
-        """The rows and the costs of one cell."""
+    def read_part_frames(
+        self, cell: str, columns: Sequence[str] = SampleRecord._fields
+    ) -> tuple[pd.DataFrame, list[parts.ShardReport]]:
+        """The rows and the costs of one cell; ``columns`` as for :meth:`read_samples`."""
         import pandas as pd
 
-        directory = self._directory("samples", cell)
-        read = [parts.read_rows(path) for path in self.sample_parts(cell)]
+        directory, needed = self._directory("samples", cell), list(dict.fromkeys([*_IDENTITY, *columns]))
+        read = [parts.read_rows(path, needed) for path in self.sample_parts(cell)]
         reports = [report for part in read for report in part.reports]
         if not read:
-            return pd.DataFrame(columns=list(SampleRecord._fields)), reports
+            return pd.DataFrame(columns=list(columns)), reports
         rows = pd.concat([part.rows for part in read], ignore_index=True)
-        strange = ~rows["cell"].str.endswith(f"-{hash_of(cell)}")
-        if strange.any():
-            raise StoreError(
-                f"{directory}: rows of another cell ({rows['cell'][strange].iloc[0]}); delete the part that was copied there"
-            )
+        strange = [name for name in rows["cell"].unique() if hash_of(name) != hash_of(cell)]
+        if strange:
+            raise StoreError(f"{directory}: rows of another cell ({strange[0]}); delete the part that was copied there")
         if rows["sample_id"].duplicated().any():
             raise StoreError(f"{directory}: a sample has two rows; delete the part that was copied there")
-        return rows.sort_values("position", ignore_index=True), reports
+        return rows.sort_values("position", ignore_index=True)[list(columns)], reports
 
     def read_examples(self, cell: str) -> parts.Examples:
         """The adversarial examples of one cell that were kept; empty where there are none."""
@@ -248,8 +257,7 @@ class RunDirectory:
 
     def _directory(self, kind: str, cell: str) -> Path:
         """Where a cell's parts lie: an existing directory with its hash, whatever its readable prefix."""
-        found = sorted((self.path / kind).glob(f"*-{hash_of(cell)}"))
-        return found[0] if found else self.path / kind / cell
+        return self._names.path(kind, cell) or self.path / kind / cell
 
     # -- the directory itself --------------------------------------------------------------------------------------
 
@@ -333,11 +341,6 @@ def _version(text: str) -> int | None:
         return _Versioned.model_validate_json(text).schema_version
     except ValidationError:
         return None
-
-
-def hash_of(cell: str) -> str:
-    """The part of a cell's id that tells what was evaluated; what stands before it is for people."""
-    return cell.rsplit("-", 1)[-1]
 
 
 def _merge(old: parts.Examples, new: parts.Examples, replaced: set[str]) -> parts.Examples:

@@ -17,6 +17,7 @@ from bench.audit.evidence import Verified, gather
 from bench.audit.examine import examine
 from bench.audit.rules import RULES
 from bench.store.audit import AuditRecord
+from bench.store.joined import Samples
 from bench.store.outcomes import CellOutcome, RowOutcome
 from bench.store.probes import ProbeResult, RowProbes
 from bench.store.run_directory import RunDirectory
@@ -149,16 +150,9 @@ def simulated(
 
 
 def _attacked(cell: CellOutcome, right: Bools, broken: Bools) -> CellOutcome:
-    robust = right & ~broken
-    shares = robust.astype(float)
-    return replace(
-        cell,
-        clean_correct=right,
-        robust=robust,
-        clean_correctness=right.astype(float),
-        correctness=shares,
-        halves=np.stack([shares, shares]),
-    )
+    clean = dict.fromkeys(("clean_correct", "clean_correctness"), right)
+    judged = dict.fromkeys(("robust", "correctness", "even_correctness", "odd_correctness"), right & ~broken)
+    return replace(cell, samples=Samples({**clean, **judged}, np.arange(N), N))
 
 
 def _probed(model: str, right: Bools, found: Mapping[str, Bools]) -> RowProbes:

@@ -202,3 +202,22 @@ def test_overrides_and_names_of_runs(bench: object, suite: Write) -> None:
     record = json.loads((path.parent / "results" / "small" / "more-steps" / "run.json").read_text())
     assert record["suite"]["attacks"][0]["args"]["steps"] == 4
     assert "--set attacks.pgd.steps=4" in record["command"]
+
+
+def test_a_finished_run_is_drawn_again_only_where_something_is_missing(bench: object, suite: Write) -> None:
+    path = suite()
+    first = go(bench, path, "--no-audit")
+    directory = path.parent / "results" / "small" / "default"
+    board, page = directory / "leaderboard.md", directory / "report.html"
+    for damage in (lambda: page.unlink(), lambda: page.write_text("cut")):
+        before = page.read_bytes()
+        assert "nothing to do" in go(bench, path, "--no-audit").err  # type: ignore[attr-defined]
+        damage()
+        again = go(bench, path, "--no-audit")
+        assert "nothing to do" not in again.err  # type: ignore[attr-defined]
+        assert again.out == first.out  # type: ignore[attr-defined]
+        assert page.read_bytes() == before
+    assert "nothing to do" not in go(bench, path).err  # type: ignore[attr-defined]
+    assert (directory / "audit.json").is_file()
+    assert "not audited" not in board.read_text()
+    assert "nothing to do" in go(bench, path).err  # type: ignore[attr-defined]

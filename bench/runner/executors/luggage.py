@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import bench
 from bench import registry
 from bench.datasets.base import Dataset
 from bench.digests import file_digest
@@ -24,7 +23,7 @@ from bench.models.base import Located
 from bench.runner.executors.evaluator import Evaluator, Get
 from bench.runner.options import RunSettings
 from bench.runner.preflight import Plan
-from bench.runner.provenance import versions
+from bench.runner.provenance import code_digest, versions
 from bench.store.atomic import write_bytes
 from bench.suites.cells import Defended
 from bench.suites.corruptions import CorruptionsSpec
@@ -248,12 +247,3 @@ def _places(places: Places, lie: Mapping[str, str]) -> Places:
                 trusted.add((Path(where) / path.relative_to(Path(base).resolve())).resolve())
     model_dir = Path(lie.get(str(places.model_dir), str(places.model_dir)))
     return replace(places, model_dir=model_dir, allow_pickle=places.allow_pickle | trusted)
-
-
-def code_digest() -> str:
-    """The sha256 of all of bench's Python files."""
-    root = Path(bench.__file__).parent
-    state = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        state.update(f"{path.relative_to(root)} {file_digest(path)}\n".encode())
-    return state.hexdigest()

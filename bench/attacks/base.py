@@ -200,7 +200,8 @@ class Attack(ABC):
         library: distributions whose version can change its verdicts; part of a cell's identity.
         chunked: whether it needs fixed chunks of samples, because a library draws from global generators.
         joint: whether it attacks a detector and its classifier together: it passes logits through
-            :func:`bench.attacks.losses.answers`, so that a rejected point is no success.
+            :func:`bench.attacks.losses.answers`, so that a rejected point is no success, or asks a model that does
+            (:mod:`bench.attacks.backends.joint`).
     """
 
     norms: ClassVar[tuple[str, ...]]

@@ -226,7 +226,7 @@ RULES: tuple[Rule, ...] = (
         "not-joint",
         "detector not attacked jointly",
         "Only attacks that are blind to the detector are finished on the row.",
-        "`adversaries: [oblivious, adaptive]` with attacks of our own, which attack both together",
+        "`adversaries: [oblivious, adaptive]` with white-box attacks, ours or a library's: they attack both together",
         "Carlini & Wagner 2017, arXiv:1705.07263",
         adversary.not_joint,
         strength=True,

@@ -22,28 +22,11 @@ from bench.defenses.calibration import Threshold, calibrate, rejection_logit
 from bench.defenses.features import Features
 from bench.errors import BenchError
 from bench.models.noise import Noise, global_seed
+from bench.models.straight_through import through
 
 Knowledge: TypeAlias = Literal["judge", "adaptive", "naive"]
 """Whose eyes the defended model is seen with: the judge's, who wants the real logits and no gradients; those of an
 attacker who knows the defense; those of one who takes it for any other model, and is blind to rejection."""
-
-
-class _Through(torch.autograd.Function):
-    """Forward: the real value, to the last bit. Backward: the stand-in's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, real: Tensor, stand_in: Tensor) -> Tensor:  # Any: torch's context has no type
-        return real.detach().clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:  # Any: torch's context has no type
-        return None, gradients[0]
-
-
-def through(real: Tensor, stand_in: Tensor) -> Tensor:
-    """``real`` with the gradient of ``stand_in``."""
-    result: Tensor = _Through.apply(real, stand_in)  # type: ignore[no-untyped-call]
-    return result
 
 
 class DefendedModel(nn.Module):

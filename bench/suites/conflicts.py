@@ -11,7 +11,6 @@ from bench.errors import Problem
 from bench.registry import Entry
 from bench.suites.cells import digest
 from bench.suites.combine import Combined, kept, listed, matches, meets, names, product
-from bench.suites.declared import declared
 from bench.suites.messages import nearest, shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
@@ -39,7 +38,6 @@ def conflicts(suite: Suite, sources: Sources) -> list[Problem]:
         problems
         + _norms(resolved, left, sources)
         + _defense_norms(resolved, left, sources)
-        + _joint(resolved, left, sources)
         + _idle(suite, resolved, left, sources)
         + _classes(resolved, sources)
         + transfer_problems(resolved, left, sources)
@@ -165,29 +163,6 @@ def _defense_norms(resolved: Suite, left: Sequence[Combined], sources: Sources) 
                     message = f"{_NEVER}: the defense {link.name} under {norm}; it works under {works} only"
                     remedy = f"exclude: [{{defense: {defense.id}, threat_model: '{norm}:*'}}] to leave it out there"
                     problems.append(sources.problem(("defenses", index), message, remedy))
-    return problems
-
-
-def _joint(resolved: Suite, left: Sequence[Combined], sources: Sources) -> list[Problem]:
-    """Libraries against defenses that reject: they don't know that a rejected point is no success."""
-    problems: list[Problem] = []
-    for index, attack in enumerate(resolved.attacks):
-        entry = entry_of(registry.attacks, attack.name)
-        if entry is None or attack.backend in (None, "bench"):
-            continue
-        met = dict.fromkeys(
-            str(one.defense.id)
-            for one in left
-            if one.attack is attack and one.adversary == "adaptive" and declared(one.defense).rejects
-        )
-        if met:
-            names = ", ".join(met)
-            message = (
-                f"{_NEVER}: the backend {attack.backend} of {attack.name} against {names}, which rejects images: it can't "
-                "attack detector and classifier together"
-            )
-            remedy = f"backend: bench, or exclude: [{{attack: {attack.id}, defense: {next(iter(met))}}}]"
-            problems.append(sources.problem(("attacks", index), message, remedy))
     return problems
 
 

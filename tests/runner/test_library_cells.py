@@ -140,6 +140,48 @@ def test_wrong_parameters_are_refused_before_anything_runs(plugged: Run, attack:
         plugged(NOTHING, attacks=attack)
 
 
-def test_a_detector_is_refused(plugged: Run) -> None:
-    with pytest.raises(SuiteError, match="can't attack detector and classifier together"):
-        plugged(NOTHING, attacks="{name: foolbox.LinfPGD}", defenses="feature_squeezing")
+# -- behind a detector -------------------------------------------------------------------------------------------------
+
+
+def test_a_detector_is_attacked_together_with_its_classifier(plugged: Run) -> None:
+    """The naive adversary sees the classifier alone: the detector rejects most of what it finds."""
+    attacks = (
+        "{id: foolbox, name: foolbox.LinfPGD, steps: 30}, "
+        "{id: official, name: autoattack, backend: autoattack, version: custom, attacks: [apgd-ce]}"
+    )
+    summary = plugged(
+        NOTHING,
+        attacks=attacks,
+        defenses="{name: auxiliary_head, eps: 0.2}",
+        adversaries="naive, adaptive",
+        threat_model="linf:0.2",
+        samples=12,
+    )
+    for name in ("foolbox", "official"):
+        knowing, naive = cell(summary, name), cell(summary, name, role="naive")
+        assert (knowing.status, naive.status) == ("done", "done"), knowing.traceback or naive.traceback
+        through, caught = rows(summary, knowing), rows(summary, naive)
+        assert not (through["success"] & through["rejected"]).any()
+        assert caught["success"].sum() <= through["success"].sum() - 2
+        assert caught["rejected"].sum() > through["rejected"].sum()
+
+
+def test_scores_and_decisions_say_whether_the_detector_accepts(plugged: Run) -> None:
+    attacks = (
+        "{id: decisions, name: art.HopSkipJump, max_iter: 4, max_eval: 40, init_eval: 10, max_queries: 200}, "
+        "{id: foolbox, name: foolbox.LinearSearchBlendedUniformNoiseAttack, directions: 20, steps: 20}, "
+        "{id: scores, name: square, backend: autoattack, n_queries: 40}"
+    )
+    summary = plugged(
+        NOTHING,
+        attacks=attacks,
+        defenses="{id: squeezing, name: feature_squeezing, bits: 3}",
+        threat_model="linf:0.45",
+        samples=6,
+    )
+    for name in ("decisions", "foolbox", "scores"):
+        result = cell(summary, name)
+        assert result.status == "done", result.traceback
+        frame = rows(summary, result)
+        assert frame["success"].any()
+        assert not (frame["success"] & frame["rejected"]).any()

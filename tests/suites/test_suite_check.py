@@ -176,12 +176,6 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "at least 1",
     ),
     (
-        {"attacks": "[{name: pgd, backend: foolbox}]", "defenses": "[detector]"},
-        "attacks.0",
-        "can't attack detector and classifier together",
-        "backend: bench",
-    ),
-    (
         {"dataset": "{name: cifar10, foo: 1}"},
         "dataset.foo",
         "unknown parameter 'foo' of the dataset cifar10, got 1",
@@ -368,6 +362,7 @@ CNN = "source: checkpoint, architecture: cnn"
         {"models": f"[{{{CNN}, weights: a/w.pt, mean: [0.1], std: [1.0]}}]"},
         {"threat_models": "['l2:8', 'linf:1']"},
         {"defenses": "[~, blur, jpeg, {name: jpeg, quality: 3}]"},
+        {"attacks": "[{name: pgd, backend: foolbox}]", "defenses": "[detector]"},
         {"dataset": "{name: npz, path: x.npz}"},
         {"attacks": "[{name: pgd, steps: '20', random_start: no}]"},
         {"attacks": "[ensemble]", "dataset": "{name: npz, path: x.npz}"},

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
+from bench.attacks.backends.owners import owners_of
 from bench.attacks.base import Samples, Target
 from bench.attacks.losses import answers
 from bench.threat_models.base import ThreatModel
@@ -18,8 +19,8 @@ class BudgetSpent(Exception):  # noqa: N818
 class Queries:
     """Who asked what: queries for each image, and the best adversarial point among them.
 
-    A row of a pass belongs to the image in its place where the pass has as many rows as there are images, and to the
-    nearest image otherwise. Whoever it was meant for, a point that is adversarial for the image that it lies near is one.
+    Whose image a row of a pass is, :func:`bench.attacks.backends.owners.owners_of` says. Whoever it was meant for, a point that
+    is adversarial for the image that it lies near is one.
 
     Args:
         samples: the images under attack.
@@ -67,7 +68,7 @@ class Queries:
             logits: of the real answers, shape (B, K) or (B, K + 1).
         """
         x = x.detach().to(self._samples.x)
-        owners = self._owners(x)
+        owners = owners_of(x, self._samples.x).cpu()
         number = self._numbered(owners)
         place = owners.to(x.device)
         mine, y = self._samples.x[place], self._samples.y[place]
@@ -85,14 +86,6 @@ class Queries:
             if wanted and float(distance[row]) < float(self.distance[owner]):
                 self.distance[owner] = distance[row]
                 self.points[owner] = x[row]
-
-    def _owners(self, x: Tensor) -> Tensor:
-        n = len(self._samples)
-        if n == 1:
-            return torch.zeros(len(x), dtype=torch.int64)
-        if len(x) == n:
-            return torch.arange(n)
-        return torch.cdist(x.flatten(1), self._samples.x.flatten(1)).argmin(1).cpu()
 
     def _numbered(self, owners: Tensor) -> Tensor:
         """Which query of its image each row is, from 1."""
@@ -126,7 +119,7 @@ class Asked(nn.Module):
     """The model that a library is given.
 
     Args:
-        target: the model under attack.
+        target: the model under attack, :func:`bench.attacks.backends.joint.joint_model` where it rejects.
         draws: passes whose logits are averaged where the model is stochastic (EOT over logits).
         probabilities: whether the library wants softmax probabilities.
         queries: looks at every answer; ``None`` for white-box attacks.

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.backends.chunk import Found, counted
+from bench.attacks.backends.joint import joint_model
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.checked import share_broken
 from bench.attacks.ensemble import STAGES
@@ -47,6 +48,7 @@ class ReferenceAutoAttack(Attack):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     library: ClassVar[tuple[str, ...]] = ("pyautoattack",)
     chunked: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
     params: AutoAttackParams
 
     @property
@@ -92,7 +94,8 @@ class ReferenceAutoAttack(Attack):
         """Runs one stage on the samples that are left, and says which of them it broke."""
         chosen = samples.take(alive)
         seed = context.draws.chunk_seed(samples.ids, stage=stage)
-        ensemble = self._ensemble(model, context, seed, log)
+        seen = joint_model(model, chosen)
+        ensemble = self._ensemble(seen, context, seed, log)
         found = counted(model, chosen, seed, lambda: claims(perturb(ensemble, stage, chosen), chosen))
         cpu = alive.cpu()
         result.forwards[cpu] += found.forwards
@@ -114,7 +117,8 @@ class ReferenceAutoAttack(Attack):
     ) -> None:
         """Full budget: APGD-CE's point of highest loss takes the place of a weaker one, never of a success by a failure."""
         seed = context.draws.chunk_seed(samples.ids, stage="strongest")
-        ensemble = self._ensemble(model, context, seed, log)
+        seen = joint_model(model, samples)
+        ensemble = self._ensemble(seen, context, seed, log)
         ensemble.apgd.loss = "ce"
 
         def search() -> Found:
@@ -126,7 +130,7 @@ class ReferenceAutoAttack(Attack):
         result.forwards += found.forwards
         result.backwards += found.backwards
         with torch.no_grad():
-            higher = cross_entropy(model(found.x_adv), samples.y) > cross_entropy(model(result.x_adv), samples.y)
+            higher = cross_entropy(seen(found.x_adv), samples.y) > cross_entropy(seen(result.x_adv), samples.y)
         was, now = (
             share_broken(model, x_adv, samples, context, minimum_norm=False) > 0.5
             for x_adv in (result.x_adv, found.x_adv)
@@ -220,6 +224,7 @@ class ReferenceSquare(Attack):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     library: ClassVar[tuple[str, ...]] = ("pyautoattack",)
     chunked: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
     params: SquareParams
 
     def run(self, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
@@ -227,13 +232,13 @@ class ReferenceSquare(Attack):
         result = AttackResult.untouched(samples)
         if not len(samples):
             return result
-        seed = context.draws.chunk_seed(samples.ids)
+        seed, seen = context.draws.chunk_seed(samples.ids), joint_model(model, samples)
 
         def search() -> Found:
             from pyautoattack.square import SquareAttack
 
             attack = SquareAttack(
-                model,
+                seen,
                 p_init=self.params.p_init,
                 n_queries=self.params.n_queries,
                 eps=context.threat_model.radius,
@@ -241,7 +246,7 @@ class ReferenceSquare(Attack):
                 n_restarts=self.params.restarts,
                 seed=seed,
                 verbose=False,
-                device=_device(model),
+                device=_device(seen),
                 resc_schedule=self.params.rescale_schedule,
             )
             with torch.no_grad():

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.attacks.backends.joint import joint_model
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.draws import global_seed
 from bench.attacks.memory import out_of_memory
@@ -67,6 +68,7 @@ class LibraryAttack(Attack):
     """A single attack of a library on a chunk of samples."""
 
     chunked: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
 
     @abstractmethod
     def search(self, model: Target, samples: Samples, context: AttackContext, seed: int) -> Found:
@@ -78,7 +80,8 @@ class LibraryAttack(Attack):
         if not len(samples):
             return result
         seed = context.draws.chunk_seed(samples.ids)
-        found = counted(model, samples, seed, lambda: self.search(model, samples, context, seed))
+        seen = joint_model(model, samples)
+        found = counted(model, samples, seed, lambda: self.search(seen, samples, context, seed))
         result.x_adv, result.claimed = found.x_adv.to(samples.x.device), found.claimed
         result.iterations.fill_(-1)
         result.forwards.fill_(found.forwards)

@@ -17,6 +17,7 @@ from tqdm.std import tqdm
 
 from bench.attacks.backends.asked import Asked, BudgetSpent, Queries, halves_agree
 from bench.attacks.backends.chunk import Found, counted
+from bench.attacks.backends.joint import joint_model
 from bench.attacks.backends.library_draws import seeded_generators
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, Target
 from bench.attacks.libraries.line import LibraryParams, Line
@@ -34,6 +35,7 @@ class NamedAttack(Attack):
     """
 
     chunked: ClassVar[bool] = True
+    joint: ClassVar[bool] = True
     package: ClassVar[str]
     line: ClassVar[Line]
     params: LibraryParams
@@ -58,7 +60,7 @@ class NamedAttack(Attack):
         result = AttackResult.untouched(samples)
         result.iterations.fill_(-1)
         if self.line.kind == "white-box" and model.stochastic and context.eot_iter > 1:
-            result.eot_agreement = halves_agree(model, samples, context.eot_iter)
+            result.eot_agreement = halves_agree(joint_model(model, samples), samples, context.eot_iter)
         if self.line.kind != "white-box":
             result.queries = torch.zeros(len(samples), dtype=torch.int64)
         # In company an image is charged with questions that a library only asks for the sake of others.
@@ -76,7 +78,8 @@ class NamedAttack(Attack):
         queries = None
         if self.line.kind != "white-box":
             queries = Queries(samples, context.threat_model, model.num_classes, self._budget, nearest=self.minimum_norm)
-        asked = Asked(model, draws=context.eot_iter, probabilities=self.line.probabilities, queries=queries)
+        seen = joint_model(model, samples)
+        asked = Asked(seen, draws=context.eot_iter, probabilities=self.line.probabilities, queries=queries)
         seed = context.draws.chunk_seed(samples.ids)
 
         def search() -> Found:

@@ -33,8 +33,15 @@ def build(
     statuses: dict[str, str] | None = None,
     verdicts: Any = right,
     published: tuple[str, str, str] | None = None,
+    library: str = "1.2",
+    pictures: str = "c",
+    started: str = "",
 ) -> RunDirectory:
-    """A run of corruption cells alone; ``statuses`` names cells by ``corruption severity``."""
+    """A run of corruption cells alone.
+
+    ``statuses`` names cells by ``corruption severity``, ``library`` is the version of what made the images, ``pictures`` their
+    digest.
+    """
     suite = Suite.model_validate(
         {"name": "small", "dataset": dataset, "models": [f"zoo:{name}" for name in models], "corruptions": corruptions}
     )
@@ -46,7 +53,7 @@ def build(
             suite=suite,
             run="default",
             command="",
-            started="",
+            started=started,
             cells=(),
             corruption_cells=tuple(ids),
             positions=tuple(range(N)),
@@ -59,7 +66,7 @@ def build(
             continue
         if status == "done":
             shares = verdicts(cell)
-            records = [_record(identity, index, float(shares[index])) for index in range(N)]
+            records = [_record(identity, index, float(shares[index]), pictures) for index in range(N)]
             store.write_shard(identity, 0, records, CorruptedReport(samples=N, seconds=1.0, device="cpu"))
         store.write_result(
             CorruptionResult(
@@ -75,14 +82,14 @@ def build(
                 samples=N,
                 seconds=1.0,
                 reason="" if status == "done" else "it broke",
-                provenance={"published": published, "facts": {"corruption": {"made_by": {"imagelib": "1.2"}}}},
+                provenance={"published": published, "facts": {"corruption": {"made_by": {"imagelib": library}}}},
             )
         )
     return run
 
 
-def _record(cell: str, index: int, share: float) -> CorruptedRecord:
+def _record(cell: str, index: int, share: float, pictures: str) -> CorruptedRecord:
     return CorruptedRecord(
-        cell, index, f"s{index}", f"d{index}", "c", 0, 0, index != 0, float(index != 0), 0, share > 0.5, share, 1.0, 0.9,
+        cell, index, f"s{index}", f"d{index}", pictures, 0, 0, index != 0, float(index != 0), 0, share > 0.5, share, 1.0, 0.9,
         False,
     )  # fmt: skip

@@ -83,8 +83,8 @@ def gate(
     from bench.errors import BenchError, UnknownNameError
     from bench.leaderboard import baseline as baselines
     from bench.leaderboard.checks import GateError
-    from bench.leaderboard.gate import GateSettings
     from bench.leaderboard.gate import gate as gated
+    from bench.leaderboard.gate_checks import GateSettings
     from bench.store.run_directory import RunDirectory
 
     for kind, value, known in (
@@ -104,9 +104,7 @@ def gate(
         before = baselines.read(baseline)
         directory = RunDirectory.open(run)
         now = baselines.snapshot(directory, like=before)
-        corrupted = directory.read_run().corruption_cells
-        notes = ["common corruptions are not looked at: a baseline has none"] if corrupted else []
-        result = gated(before, now, settings, run=str(directory.path), notes=notes)
+        result = gated(before, now, settings, run=str(directory.path))
     except BenchError as error:
         # Files of the night before would say that all is well.
         _write(GateError(run=str(run), error=str(error)), files)
@@ -127,9 +125,12 @@ def _update(path: Path, found: Baseline, allow_incomplete: bool) -> None:
             f"known to be at most that: {'; '.join(lacking)} (accepted: a finished run, or --allow-incomplete)"
         )
     write(path, found)
-    print(
-        f"{path}: {len(found.rows)} rows, {sum(len(row.cells) for row in found.rows)} cells, {found.samples.count:,} images"
-    )
+    parts = [
+        f"{len(rows)} row{'s' * (len(rows) != 1)}{where}, {sum(len(row.cells) for row in rows)} cells"
+        for where, rows in (("", found.rows), (" under common corruptions", found.corrupted))
+        if rows
+    ]
+    print(f"{path}: {', '.join([*parts, f'{found.samples.count:,} images'])}")
 
 
 def _write(result: GateResult | GateError, files: Files) -> None:

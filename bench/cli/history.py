@@ -17,11 +17,19 @@ def history(
         typer.Argument(help="A directory of runs, such as results/quickstart, or of baselines.", metavar="DIR"),
     ],
     number: Annotated[
-        str, typer.Option("--number", help='"worst case", clean, or a cell such as pgd-20.', metavar="NAME")
-    ] = "worst case",
+        str | None,
+        typer.Option(
+            "--number",
+            help='"worst case" (the default), clean, or a cell such as pgd-20; under common corruptions corrupted, or one such '
+            "as fog.",
+            metavar="NAME",
+        ),
+    ] = None,
     threat_model: Annotated[
         str | None,
-        typer.Option("--threat-model", help="Only this one, such as linf:8/255, or norm.", metavar="NORM:EPS"),
+        typer.Option(
+            "--threat-model", help="Only this one, such as linf:8/255, or norm; or corruptions.", metavar="NORM:EPS"
+        ),
     ] = None,
     suite: Annotated[
         str | None, typer.Option("--suite", help="Only its nights, where DIR has those of several.", metavar="NAME")

@@ -8,7 +8,7 @@ a run, not to a suite.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from pydantic import ValidationError
 
 from bench.digests import value_digest
 from bench.errors import SchemaError, StoreError
-from bench.leaderboard.cells import NOTHING_ATTACKED, definition, named_cells
+from bench.leaderboard.cells import definition, named_cells
+from bench.leaderboard.corruption_baseline import BaselineCorrupted, corrupted_rows
+from bench.leaderboard.definitions import define, severities
 from bench.leaderboard.records import Record
 from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.atomic import write_text
-from bench.store.audit import Finding
 from bench.store.damage import damage
 from bench.store.outcomes import (
     CellOutcome,
@@ -32,12 +33,11 @@ from bench.store.outcomes import (
     least_correct,
     read_outcomes,
 )
-from bench.store.records import Flag
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Role
 
-SCHEMA_VERSION = 1
-_DIGEST = 12
+SCHEMA_VERSION = 2
+"""2 added ``corrupted``."""
 
 
 class BaselineCell(Record):
@@ -107,13 +107,24 @@ class Baseline(Record):
     definitions: dict[str, dict[str, Any]]  # Any: JSON values
     """attacks and defenses with all parameters, by digest"""
     rows: tuple[BaselineRow, ...]
+    corrupted: tuple[BaselineCorrupted, ...] = ()
+    """the same models and defenses under common corruptions"""
+
+    @property
+    def keys(self) -> list[tuple[str, str, str]]:
+        """What its rows are found by, those under common corruptions last."""
+        return [*map(key_of, self.rows), *map(key_of, self.corrupted)]
 
     def row(self, key: tuple[str, str, str]) -> BaselineRow | None:
         """The row of a threat model, a model and a defense."""
         return next((row for row in self.rows if key_of(row) == key), None)
 
+    def corrupted_row(self, key: tuple[str, str, str]) -> BaselineCorrupted | None:
+        """The row of a model and a defense under common corruptions."""
+        return next((row for row in self.corrupted if key_of(row) == key), None)
 
-def key_of(row: BaselineRow) -> tuple[str, str, str]:
+
+def key_of(row: BaselineRow | BaselineCorrupted) -> tuple[str, str, str]:
     """What a row is found by."""
     return row.threat_model, row.model, row.defense
 
@@ -126,16 +137,15 @@ def snapshot(run: RunDirectory, like: Baseline | None = None) -> Baseline:
         like: a baseline whose cells alone count in each worst case; cells that it lacks are kept beside them.
 
     Raises:
-        StoreError: where the records can't be read, nothing was attacked, or a sample has no row in any cell.
+        StoreError: where the records can't be read, or a sample has no row in any cell.
     """
     outcome = read_outcomes(run)
-    if not outcome.rows and outcome.corrupted:
-        raise StoreError(f"{run.path}: {NOTHING_ATTACKED}")
     lacking = sum(not digest for digest in outcome.sample_digests) or (0 if outcome.sample_digests else 1)
     if lacking:
         raise StoreError(f"{run.path}: {lacking:,} samples have no row in any cell; run the suite again")
     definitions: dict[str, dict[str, Any]] = {}  # Any: JSON values
     rows = tuple(_row(row, definitions, like) for row in outcome.rows)
+    corrupted = corrupted_rows(outcome.corrupted, definitions)
     record = outcome.record
     return Baseline(
         suite=record.suite.name,
@@ -147,6 +157,7 @@ def snapshot(run: RunDirectory, like: Baseline | None = None) -> Baseline:
         audited=_audited(outcome),
         definitions=dict(sorted(definitions.items(), key=lambda item: (str(item[1].get("name")), item[0]))),
         rows=rows,
+        corrupted=corrupted,
     )
 
 
@@ -160,6 +171,9 @@ def incomplete(baseline: Baseline) -> list[str]:
         why += [f"{name}: invalid" for name, cell in row.cells.items() if "invalid" in cell.flags.values()]
         why += ["invalid" for severity in row.flags.values() if severity == "invalid"]
         found.append(f"{row.label} under {row.threat_model} ({', '.join(why) or 'unfinished cells'})")
+    for under in baseline.corrupted:
+        failed = [f"{name}: {cell.status}" for name, cell in under.cells.items() if cell.status != "done"]
+        found += [f"{under.label} under {under.threat_model} ({', '.join(failed)})"] if failed else []
     return found
 
 
@@ -198,18 +212,24 @@ def read(path: Path) -> Baseline:
         found = Baseline.model_validate(value)
     except ValidationError as error:
         raise StoreError(f"{path}: damaged, or no baseline: {damage(error)}") from error
-    for row in found.rows:
-        for name, verdicts in (
-            ("clean", row.clean),
-            ("worst", row.worst),
-            *((n, c.robust) for n, c in row.cells.items()),
-        ):
-            try:
-                if verdicts is not None:
-                    verdicts.check(found.samples.count)
-            except StoreError as error:
-                raise StoreError(f"{path}: {row.label} under {row.threat_model}, {name}: {error}") from error
+    for where, verdicts in _all_verdicts(found):
+        try:
+            verdicts.check(found.samples.count)
+        except StoreError as error:
+            raise StoreError(f"{path}: {where}: {error}") from error
     return found
+
+
+def _all_verdicts(found: Baseline) -> Iterator[tuple[str, Verdicts]]:
+    """All there are, and where they stand."""
+    rows: list[tuple[BaselineRow | BaselineCorrupted, dict[str, Verdicts | None]]] = [
+        *((row, {"worst": row.worst, **{name: cell.robust for name, cell in row.cells.items()}}) for row in found.rows),
+        *((row, {name: cell.right for name, cell in row.cells.items()}) for row in found.corrupted),
+    ]
+    for row, verdicts in rows:
+        for name, one in {"clean": row.clean, **verdicts}.items():
+            if one is not None:
+                yield f"{row.label} under {row.threat_model}, {name}", one
 
 
 def _without_empty(value: Any) -> Any:  # Any: JSON values
@@ -237,11 +257,11 @@ def _row(row: RowOutcome, definitions: dict[str, dict[str, Any]], like: Baseline
         threat_model=ball,
         model=row.model,
         defense=row.defense,
-        definition="" if result is None else _define(result.defense.model_dump(mode="json"), definitions),
+        definition="" if result is None else define(result.defense.model_dump(mode="json"), definitions),
         complete=row.complete,
         clean=verdicts_of(row.clean_correctness) if row.known.all() else None,
         worst=verdicts_of(least_correct(counted)) if counted and row.known.any() else None,
-        flags=_severities(row.findings),
+        flags=severities(row.findings),
         cells={name: _cell(cell, definitions) for name, cell in cells.items()},
     )
 
@@ -252,24 +272,9 @@ def _cell(cell: CellOutcome, definitions: dict[str, dict[str, Any]]) -> Baseline
     return BaselineCell(
         role=cell.role,
         status=cell.status,
-        definition="" if result is None else _define(definition(result), definitions),
+        definition="" if result is None else define(definition(result), definitions),
         robust=verdicts_of(cell.correctness) if cell.status == "done" else None,
         passes=round(float(np.nansum(cell.passes)), 1),
         seconds=0.0 if cost is None else float(f"{cost.seconds:.3g}"),
-        flags=_severities([*(() if result is None else result.flags), *cell.findings]),
+        flags=severities([*(() if result is None else result.flags), *cell.findings]),
     )
-
-
-def _define(what: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> str:
-    key = value_digest(what)[:_DIGEST]
-    definitions[key] = what
-    return key
-
-
-def _severities(marks: Sequence[Flag | Finding]) -> dict[str, str]:
-    """By rule, sorted: warnings, and what makes a number invalid."""
-    found: dict[str, str] = {}
-    for mark in sorted(marks, key=lambda mark: (mark.rule, mark.severity != "invalid")):
-        if mark.severity != "info":
-            found.setdefault(mark.rule, mark.severity)
-    return found

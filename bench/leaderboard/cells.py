@@ -8,11 +8,10 @@ from typing import Any
 from bench.store.outcomes import CellOutcome
 from bench.store.records import CellResult
 
-CLEAN, WORST = "clean", "worst case"
-NOTHING_ATTACKED = (
-    "nothing was attacked here, and common corruptions are in no baseline and no comparison "
-    "(accepted: a suite with attacks)"
-)
+CLEAN, WORST, CORRUPTED = "clean", "worst case", "corrupted"
+"""The numbers of a row beside those of single attacks: the last is the mean accuracy under common corruptions."""
+CORRUPTIONS = "corruptions"
+"""Stands where others have their threat model."""
 _ROLES = {"gradient_free": "gradient-free", "suite": ""}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import StoreError
-from bench.leaderboard.cells import CLEAN, NOTHING_ATTACKED, WORST, changes, definition, named_cells, reseeded
+from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells, reseeded
 from bench.leaderboard.comparison import Comparison, Entry, Kind, Pair, Refused, Side
 from bench.leaderboard.matched import EVERYTHING, Chosen, matched
 from bench.metrics import estimates
@@ -53,8 +53,7 @@ def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = EVERYTHING
         except StoreError as error:
             refused.append(Refused(subject=_subject(left, right), reason=str(error)))
     if not pairs:
-        none = NOTHING_ATTACKED if one.corrupted and not one.rows else "there are no two rows to compare"
-        reasons = "\n".join(f"{item.subject}: {item.reason}" for item in refused) or none
+        reasons = "\n".join(f"{item.subject}: {item.reason}" for item in refused) or "there are no two rows to compare"
         raise StoreError(f"{a.path} and {there.path} can't be compared:\n{reasons}")
     pairs, tests = _corrected(pairs)
     return Comparison(

@@ -65,7 +65,7 @@ def _row(row: CorruptedRow, spec: CorruptionsSpec, dataset: str) -> CorruptionRo
     status = min((cell.status for cell in row.cells), key=_WORST_FIRST.index)
     done = status == "done"
     kinds = [kind.name for kind in spec.kinds]
-    clean = row.cells[0].clean_correctness
+    clean = row.clean_correctness
     each = {kind: _mean(row.of(corruption=kind)) for kind in kinds if _all_done(row.of(corruption=kind))}
     overall = np.mean(list(each.values()), axis=0) if done else None
     accuracy = None if overall is None else estimates.share(overall)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from bench.leaderboard.cells import CLEAN, WORST
+from bench.leaderboard.cells import CLEAN, CORRUPTED, WORST
 from bench.leaderboard.checks import Check, GateError, GateResult
 from bench.leaderboard.grid import percent
 from bench.leaderboard.markdown import escape
@@ -68,12 +68,12 @@ def _where(check: Check) -> str:
 
 
 def _shown(result: GateResult) -> list[Check]:
-    """Clean accuracy and worst case of every row, and every other number that changed."""
+    """Clean accuracy, worst case and mean under corruptions of every row, and every other number that changed."""
     return [
         check
         for check in result.checks
         if check.check == "accuracy"
-        and (check.number in (CLEAN, WORST) or check.lost or check.gained or not check.passed)
+        and (check.number in (CLEAN, WORST, CORRUPTED) or check.lost or check.gained or not check.passed)
     ]
 
 

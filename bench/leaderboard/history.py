@@ -23,10 +23,21 @@ from tabulate import tabulate
 from bench.errors import BenchError, SchemaError, StoreError, UnknownNameError
 from bench.leaderboard import baseline as baselines
 from bench.leaderboard.baseline import key_of
-from bench.leaderboard.cells import CLEAN, WORST
+from bench.leaderboard.cells import CLEAN, CORRUPTED, WORST
 from bench.leaderboard.grid import percent
 from bench.leaderboard.markdown import escape
-from bench.leaderboard.nights import Change, Key, Night, Number, Seen, beginnings, breaks, changed, number_of
+from bench.leaderboard.nights import (
+    Change,
+    Key,
+    Night,
+    Number,
+    Seen,
+    beginnings,
+    breaks,
+    changed,
+    number_of,
+    numbers_of,
+)
 from bench.leaderboard.records import Record
 from bench.metrics import estimates
 from bench.store.run_directory import RunDirectory
@@ -79,7 +90,7 @@ class History(Record):
 
 def history(
     directory: Path,
-    number: str = WORST,
+    number: str | None = None,
     alpha: float = 0.05,
     *,
     threat_model: str | None = None,
@@ -89,7 +100,9 @@ def history(
 
     Args:
         directory: ``results/<suite>`` with its runs, or a directory of baselines.
-        number: ``clean``, ``worst case`` or a cell's name, such as ``pgd-20``.
+        number: ``clean``, ``worst case`` or a cell's name, such as ``pgd-20``; under common corruptions ``corrupted`` (their
+            mean), a corruption, such as ``fog``, or one at one severity, ``fog 3``. By default the worst case, or the mean
+            under corruptions where nothing was attacked.
         alpha: family-wise error rate of the marks.
         threat_model: only this one, ``norm:eps`` with the exact eps, or norm.
         suite: only the nights of this suite.
@@ -100,12 +113,13 @@ def history(
     """
     nights, notes = _nights(directory)
     nights, name = _of_suite(directory, nights, suite)
-    keys = _under(list(dict.fromkeys(key_of(row) for night in nights for row in night.found.rows)), threat_model)
+    keys = list(dict.fromkeys(key for night in nights for key in night.found.keys))
+    number = number or (WORST if any(night.found.rows for night in nights) else CORRUPTED)
+    keys = _under(keys, threat_model)
     series = {key: [number_of(night, key, number) for night in nights] for key in keys}
     series = {key: found for key, found in series.items() if any(one is not None for one in found)}
     if not series:
-        cells = [name for night in nights for row in night.found.rows if key_of(row) in keys for name in row.cells]
-        raise _unknown("number", number, [CLEAN, WORST, *cells])
+        raise _unknown("number", number, _numbers(nights, keys))
     seen, tests = changed(series, alpha)
     begun = beginnings(series)
     return History(
@@ -142,6 +156,14 @@ def _under(keys: list[Key], threat_model: str | None) -> list[Key]:
     if not found:
         raise _unknown("threat model", threat_model, [key[0] for key in keys])
     return found
+
+
+def _numbers(nights: list[Night], keys: list[Key]) -> list[str]:
+    """The numbers that these rows have."""
+    attacked = [row for night in nights for row in night.found.rows if key_of(row) in keys]
+    corrupted = [row for night in nights for row in night.found.corrupted if key_of(row) in keys]
+    names = [CLEAN, *([WORST] if attacked else []), *(name for row in attacked for name in row.cells)]
+    return names + [name for row in corrupted for name in numbers_of(row)]
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> UnknownNameError:

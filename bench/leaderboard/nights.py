@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from bench.leaderboard.baseline import Baseline, BaselineRow
-from bench.leaderboard.cells import CLEAN, WORST, changes
+from bench.leaderboard.cells import CLEAN, CORRUPTED, CORRUPTIONS, WORST, changes
+from bench.leaderboard.corruption_baseline import BaselineCorrupted
 from bench.leaderboard.verdicts import Verdicts
 from bench.stats import holm, paired
 from bench.store.outcomes import FloatArray
@@ -36,22 +37,32 @@ class Number:
     """The number of one row in one night.
 
     Attributes:
-        verdicts: as the baseline has them.
-        outcomes: the same in [0, 1], shape (N,).
+        outcomes: of each image, in [0, 1], shape (N,).
         bound: whether the number is only known to be at most that.
         images: equal for nights on the same images.
         made_by: the definition of everything that made the number, by name; that of the defense has none.
+        corrupted: digests of the corrupted images, by the name of their cell.
     """
 
-    verdicts: Verdicts
     outcomes: FloatArray
     bound: bool
     images: tuple[str, str]
     made_by: Mapping[str, Mapping[str, Any]]  # Any: JSON values
+    corrupted: Mapping[str, str] = field(default_factory=dict)
 
     def pairs_with(self, other: Number) -> bool:
         """Whether both are the same number of the same images."""
-        return self.images == other.images and self.made_by == other.made_by
+        return self.images == other.images and not self.differing(other) and set(self.made_by) == set(other.made_by)
+
+    def differing(self, other: Number) -> list[str]:
+        """What both are made by, and isn't the same; other libraries may have made the same corrupted images."""
+        return [
+            name
+            for name, definition in other.made_by.items()
+            if name in self.made_by
+            and self.made_by[name] != definition
+            and (name not in self.corrupted or self.corrupted[name] != other.corrupted.get(name))
+        ]
 
 
 Series = Sequence[Number | None]
@@ -73,8 +84,11 @@ def number_of(night: Night, key: Key, number: str) -> Number | None:
     Args:
         night: the night.
         key: of the row.
-        number: ``clean``, ``worst case``, or a cell's name.
+        number: ``clean``, ``worst case``, or a cell's name; under common corruptions ``clean``, ``corrupted``, the name of a
+            corruption, or of one at one severity (``fog 3``).
     """
+    if key[0] == CORRUPTIONS:
+        return _under_corruptions(night, key, number)
     row = night.found.row(key)
     verdicts = None if row is None else _verdicts(row, number)
     if row is None or verdicts is None:
@@ -84,7 +98,28 @@ def number_of(night: Night, key: Key, number: str) -> Number | None:
         name: definitions.get(digest, {}) for name, digest in {"": row.definition, **_cells(row, number)}.items()
     }
     outcomes = verdicts.outcomes(night.found.samples.count)
-    return Number(verdicts, outcomes, _bound(row, number), night.images, made_by)
+    return Number(outcomes, _bound(row, number), night.images, made_by)
+
+
+def _under_corruptions(night: Night, key: Key, number: str) -> Number | None:
+    row, n = night.found.corrupted_row(key), night.found.samples.count
+    if row is None:
+        return None
+    names = numbers_of(row).get(number, ())
+    outcomes = row.mean(names, n)
+    if number == CLEAN and row.clean is not None:
+        outcomes = row.clean.outcomes(n)
+    if outcomes is None:
+        return None
+    definitions = night.found.definitions
+    made_by = {"": definitions.get(row.definition, {})}
+    made_by |= {name: definitions.get(row.cells[name].definition, {}) for name in names}
+    return Number(outcomes, False, night.images, made_by, {name: row.cells[name].images for name in names})
+
+
+def numbers_of(row: BaselineCorrupted) -> dict[str, tuple[str, ...]]:
+    """The numbers of a row under common corruptions, and the cells that each is the mean of."""
+    return {CLEAN: (), CORRUPTED: tuple(row.cells), **row.corruptions, **{name: (name,) for name in row.cells}}
 
 
 def _verdicts(row: BaselineRow, number: str) -> Verdicts | None:
@@ -213,7 +248,8 @@ def _differing(one: Number, other: Number) -> str:
     new = [name for name in other.made_by if name not in one.made_by]
     gone = [name for name in one.made_by if name not in other.made_by]
     said = [f"{what}: {', '.join(names)}" for what, names in (("new", new), ("gone", gone)) if names]
-    for name, definition in other.made_by.items():
-        if name in one.made_by and one.made_by[name] != definition:
-            said.append(f"{name or 'the defense'}: {changes(dict(one.made_by[name]), dict(definition))}")
+    said += [
+        f"{name or 'the defense'}: {changes(dict(one.made_by[name]), dict(other.made_by[name]))}"
+        for name in one.differing(other)
+    ]
     return "; ".join(said)

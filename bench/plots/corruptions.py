@@ -52,7 +52,7 @@ def accuracies(outcome: RunOutcome) -> pd.DataFrame:
             for cell in row.cells
             if cell.status == "done"
         ]
-        clean = row.cells[0].clean_correctness
+        clean = row.clean_correctness
         if not np.isnan(clean).any():
             points.append(_point(row.label, "", CLEAN, clean))
         for severity in () if spec is None else spec.shared:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 CorruptedStatus = Literal["done", "error", "unavailable", "partial", "missing"]
+_NAMES = ("sample_id", "sample_digest", "corrupted_digest")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +35,9 @@ class CorruptedCell:
         correctness: share of the draws in which each corrupted image is right and accepted, shape (N,); NaN where there
             is no row.
         clean_correctness: the same on the clean image.
+        sample_ids: the id of each sample; empty where there is no row.
+        sample_digests: of each clean image, as attack cells have it; likewise.
+        corrupted_digests: of each corrupted image; likewise.
     """
 
     id: str
@@ -43,6 +48,15 @@ class CorruptedCell:
     result: CorruptionResult | None
     correctness: FloatArray
     clean_correctness: FloatArray
+    sample_ids: tuple[str, ...] = ()
+    sample_digests: tuple[str, ...] = ()
+    corrupted_digests: tuple[str, ...] = ()
+
+    @property
+    def made_of(self) -> dict[str, Any]:  # Any: JSON values
+        """Which images these are: the corruption, and what made them or the digests of the published files."""
+        facts = {} if self.result is None else self.result.provenance.get("facts", {})
+        return {"corruption": self.corruption, "severity": self.severity, **facts.get("corruption", {})}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +91,40 @@ class CorruptedRow:
             cell for cell in self.cells if corruption in (None, cell.corruption) and severity in (None, cell.severity)
         )
 
+    @property
+    def clean_correctness(self) -> FloatArray:
+        """Share of the draws in which each clean image is right, by the first cell that has it, shape (N,); else NaN."""
+        result = self.cells[0].clean_correctness
+        for cell in self.cells[1:]:
+            result = np.where(np.isnan(result), cell.clean_correctness, result)
+        return result
+
+    @property
+    def corruptions(self) -> dict[str, tuple[CorruptedCell, ...]]:
+        """The cells of each corruption."""
+        return {kind: self.of(corruption=kind) for kind in dict.fromkeys(cell.corruption for cell in self.cells)}
+
+
+def mean_correctness(shares: Mapping[str, Sequence[FloatArray]]) -> FloatArray:
+    """For each image the mean over the corruptions of the mean over their severities, shape (N,).
+
+    Args:
+        shares: by corruption, those of each severity, shape (N,).
+    """
+    mean: FloatArray = np.mean([np.mean(of_kind, axis=0) for of_kind in shares.values()], axis=0)
+    return mean
+
+
+def named_images(rows: Sequence[CorruptedRow], n: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Ids and digests of the N samples, by the first cell that has them; empty where none has."""
+    cells = [cell for row in rows for cell in row.cells]
+    ids = tuple(_first(cell.sample_ids[place] for cell in cells) for place in range(n))
+    return ids, tuple(_first(cell.sample_digests[place] for cell in cells) for place in range(n))
+
+
+def _first(texts: Iterable[str]) -> str:
+    return next(filter(None, texts), "")
+
 
 def read_corruptions(run: RunDirectory, record: RunRecord, positions: tuple[int, ...]) -> tuple[CorruptedRow, ...]:
     """The rows of a run's corruption cells, in the suite's order; none where the suite has none.
@@ -110,6 +158,7 @@ def _outcome(
 ) -> CorruptedCell:
     result = store.read_result(identity)
     shares, clean = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
+    names = {name: np.full(len(positions), "", dtype=object) for name in _NAMES}
     damage = ""
     try:
         rows = store.read(identity).rows
@@ -117,12 +166,15 @@ def _outcome(
         place = np.searchsorted(positions, rows["position"].to_numpy(dtype=np.int64))
         shares[place] = rows["correctness"].to_numpy(dtype=float)
         clean[place] = rows["clean_correctness"].to_numpy(dtype=float)
+        for name, found in names.items():
+            found[place] = rows[name].to_numpy(dtype=object)
     except SchemaError:
         raise
     except StoreError as error:
         damage = str(error)
     status, reason = _status(result, damage, bool(np.isnan(shares).any()))
-    return CorruptedCell(identity, cell.corruption, cell.severity, status, reason, result, shares, clean)
+    texts = (tuple(found.tolist()) for found in names.values())
+    return CorruptedCell(identity, cell.corruption, cell.severity, status, reason, result, shares, clean, *texts)
 
 
 def _status(result: CorruptionResult | None, damage: str, lacking: bool) -> tuple[CorruptedStatus, str]:

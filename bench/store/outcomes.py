@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bench.digests import file_digest
 from bench.store.audit import AuditRecord, Finding
-from bench.store.corruption_outcomes import CorruptedRow, read_corruptions
+from bench.store.corruption_outcomes import CorruptedRow, named_images, read_corruptions
 from bench.store.joined import Joined, Samples
 from bench.store.records import CellResult, Flag, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
@@ -290,6 +290,8 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         if cells
     ]
     shown = [any(cell.role != "prerequisite" for cell in row.cells) for row in made]
+    corrupted = read_corruptions(run, record, positions)
+    images = joined.sample_ids, joined.sample_digests
     return RunOutcome(
         record,
         len(joined.positions),
@@ -297,10 +299,9 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         tuple(unplaced),
         found.record,
         found.outdated(run, record.cells),
-        joined.sample_ids,
-        joined.sample_digests,
+        *(images if record.cells else named_images(corrupted, len(positions))),
         positions,
-        read_corruptions(run, record, positions),
+        corrupted,
         tuple(row for row, there in zip(made, shown, strict=True) if not there),
     )
 

@@ -11,15 +11,17 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from corrupted_run import N as CORRUPTED
+from corrupted_run import build, right
 from synthetic_run import Planned, build_run
 
 from bench.runner.options import RunSettings
 from bench.runner.run import run_suite
 from bench.suites.load import load_suite
 from bench.suites.places import Places
-from bench.suites.spec import Suite
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
@@ -143,16 +145,19 @@ def test_what_cannot_be_looked_at_stands_in_every_file(bench: object, tmp_path: 
     assert "b.json: damaged" in json.loads(ended.out)["error"]
 
 
-def test_the_gate_says_that_it_does_not_look_at_corruptions(bench: object, tmp_path: Path) -> None:
-    run, baseline = build_run(tmp_path / "run", [Planned()]), tmp_path / "b.json"
-    assert bench("gate", run.path, "--baseline", baseline, "--update").code == 0  # type: ignore[operator]
-    assert "corruptions" not in bench("gate", run.path, "--baseline", baseline).out  # type: ignore[operator]
-    record = run.read_run()
-    suite = Suite.model_validate({**record.suite.model_dump(), "corruptions": [{"name": "fog", "severities": [1]}]})
-    run.write_run(record.model_copy(update={"suite": suite, "corruption_cells": ("fog-1-0123456789ab",)}))
-    ended = bench("gate", run.path, "--baseline", baseline)  # type: ignore[operator]
-    assert ended.code == 0, ended.err
-    assert "note: common corruptions are not looked at" in ended.out
+def test_the_gate_and_the_history_of_corruptions_alone(bench: object, tmp_path: Path) -> None:
+    kinds = [{"name": "fog", "severities": [1, 3]}]
+    before = build(tmp_path / "small" / "before", kinds)
+    now = build(tmp_path / "small" / "now", kinds, verdicts=lambda cell: right(cell) * (np.arange(CORRUPTED) > 20))
+    baseline = tmp_path / "b.json"
+    ended = bench("gate", before.path, "--baseline", baseline, "--update")  # type: ignore[operator]
+    assert "1 row under common corruptions, 2 cells, 40 images" in ended.out
+    assert bench("gate", before.path, "--baseline", baseline).code == 0  # type: ignore[operator]
+    ended = bench("gate", now.path, "--baseline", baseline)  # type: ignore[operator]
+    assert (ended.code, ended.out.splitlines()[1][:45]) == (7, "FAILED a | corruptions | corrupted: accuracy:")
+    ended = bench("history", tmp_path / "small")  # type: ignore[operator]
+    assert "small: corrupted in %, 2 nights" in ended.out
+    assert (tmp_path / "small" / "history.png").stat().st_size > 1000
 
 
 def test_a_result_outlives_files_that_cannot_be_written(bench: object, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_damaged_verdicts_and_newer_files(tmp_path: Path) -> None:
     ):
         baseline.read(path)
     path.write_text(json.dumps({**value, "schema_version": 9, "more": 1}))
-    with pytest.raises(SchemaError, match=r"newer bench \(schema 9, this one reads 1\)"):
+    with pytest.raises(SchemaError, match=r"newer bench \(schema 9, this one reads 2\)"):
         baseline.read(path)
     with pytest.raises(StoreError, match="can't read the baseline"):
         baseline.read(tmp_path / "none.json")

@@ -11,9 +11,6 @@ import pytest
 from corrupted_run import N, Verdicts, build, right
 
 import bench.leaderboard
-from bench.errors import StoreError
-from bench.leaderboard.baseline import snapshot
-from bench.leaderboard.compare import compare
 from bench.leaderboard.corruptions import ALEXNET
 from bench.leaderboard.records import CorruptionTable, Leaderboard
 from bench.leaderboard.table import make
@@ -226,11 +223,3 @@ def test_there_is_no_plot_without_corruptions(tmp_path: Path) -> None:
     frame = plots.accuracies(read_outcomes(build_run(tmp_path, [Planned()], n=10)))
     assert plots.draw_cells(frame) is None
     assert plots.draw_severities(frame) is None
-
-
-def test_corruptions_alone_are_no_baseline_and_not_compared(tmp_path: Path) -> None:
-    run = build(tmp_path, ["fog"], models=("a", "b"))
-    with pytest.raises(StoreError, match="nothing was attacked here, and common corruptions are in no baseline"):
-        snapshot(run)
-    with pytest.raises(StoreError, match="nothing was attacked here"):
-        compare(run, None)

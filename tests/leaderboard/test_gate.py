@@ -24,7 +24,8 @@ from bench.leaderboard.baseline import (
     snapshot,
 )
 from bench.leaderboard.checks import Check, GateResult
-from bench.leaderboard.gate import GateSettings, gate
+from bench.leaderboard.gate import gate
+from bench.leaderboard.gate_checks import GateSettings
 from bench.leaderboard.junit import junit
 from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.audit import AuditRecord, Finding

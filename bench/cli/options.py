@@ -73,7 +73,10 @@ ShardTimeout = Annotated[
 ModelDir = Annotated[
     Path | None,
     typer.Option(
-        "--model-dir", help="Where RobustBench's weights lie (default: $BENCH_MODEL_DIR or models).", metavar="DIR"
+        "--model-dir",
+        help="Where RobustBench's weights lie, and in trained/ those of a suite's recipes (default: $BENCH_MODEL_DIR or "
+        "models).",
+        metavar="DIR",
     ),
 ]
 DataDir = Annotated[

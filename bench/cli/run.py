@@ -43,6 +43,9 @@ def run(
 
     Running the same command again resumes: finished cells stay, failed and unavailable ones are tried again, and only
     what is missing is computed.
+
+    A model that the suite names as a recipe (recipe:FILE) is trained first, with bench train, where its weights are
+    missing: they are kept in trained/ of the model directory.
     """
     import sys
 

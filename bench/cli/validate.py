@@ -20,14 +20,16 @@ def validate(
     offline: options.Offline = True,
     allow_pickle: options.AllowPickle = None,
     allow_plugins: options.AllowPlugins = False,
-    static: Annotated[bool, typer.Option("--static", help="Check the file alone: no data, no weights.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="Check the suite's file and its recipes alone: no data.")
+    ] = False,
 ) -> None:
     """Check a suite: names, parameters, combinations, images, and every model that is here, on two images.
 
     Downloads nothing. All problems are reported at once, with file, line, key and what would be accepted.
     """
     from bench.errors import DatasetUnavailable
-    from bench.suites.check import check
+    from bench.training import suite_recipes
 
     loaded = options.load(suite, overrides)
     places = options.places(model_dir, data_dir, True, allow_pickle, allow_plugins)
@@ -36,7 +38,7 @@ def validate(
             from bench.runner.preflight import load_plugins
 
             load_plugins(loaded, places)
-        check(loaded)
+        suite_recipes.check(loaded)
         print(f"{suite}: fine: {_count(loaded.suite)} (images and models not looked at)")
         return
     from bench.runner.devices import choose
@@ -56,7 +58,8 @@ def validate(
         if planned.unavailable
     }
     for reason in missing:
-        print(f"unavailable here: {reason}")
+        awaited = any(one.text in reason for one in plan.untrained)
+        print(f"{'to train' if awaited else 'unavailable here'}: {reason}")
 
 
 def _count(suite: Suite) -> str:

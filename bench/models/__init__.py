@@ -52,6 +52,12 @@ TABLE: dict[str, Entry] = {
         Parameters,
         facts={"needs": ("weights",), "takes": ("weights", "sha256")},
     ),
+    "recipe": Entry(
+        "bench.models.recipe:Recipe",
+        "a recipe of bench train, which bench run trains where its weights are missing: recipe:recipes/mnist_pgd.yaml",
+        Parameters,
+        facts={"needs": ("recipe",), "takes": ("recipe", "sha256")},
+    ),
     "zoo": Entry(
         "bench.models.zoo.source:Zoo",
         "small trained models that ship with bench and with the packages it needs: zoo:mnist_standard",

@@ -39,6 +39,7 @@ class Located:
         architecture_digest: sha256 of the code that builds the network (source of the module, or library and version).
         published: ``(dataset, threat model, entry)`` of RobustBench's leaderboard, where the model is one of its.
         note: what a reader of the number must know.
+        recipe: digest of the recipe that they were trained from, where a card says it.
     """
 
     path: Path | None
@@ -46,6 +47,7 @@ class Located:
     architecture_digest: str
     published: tuple[str, str, str] | None = None
     note: str = ""
+    recipe: str = ""
 
 
 class ModelSource(Protocol):

@@ -37,7 +37,8 @@ class Trained:
                 f"{path} is for images of shape {card.input_shape} and {card.num_classes} classes; "
                 f"{setting.dataset} has shape {setting.shape} and {setting.num_classes} classes"
             )
-        return Located(path, digest, building.code_digest(card.architecture, card.architecture_args))
+        code = building.code_digest(card.architecture, card.architecture_args)
+        return Located(path, digest, code, recipe=card.recipe_sha256)
 
     def build(self, spec: ModelSpec, setting: Setting, places: Places, located: Located) -> nn.Module:
         """The network of the card, with the weights."""

@@ -95,6 +95,7 @@ def _record(
     provenance = {
         "weights": located.weights_digest if located else None,
         "architecture": located.architecture_digest if located else None,
+        "recipe": located.recipe or None if located else None,
         "dataset": plan.dataset.digest,
         "facts": planned.made_of,
         "precision": cell.precision,

@@ -171,6 +171,7 @@ class CorruptionRun:
         provenance = {
             "weights": located.weights_digest if located else None,
             "architecture": located.architecture_digest if located else None,
+            "recipe": located.recipe or None if located else None,
             "dataset": self.plan.dataset.digest,
             "facts": planned.facts,
             "published": list(located.published) if located and located.published else None,

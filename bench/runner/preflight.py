@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from bench.runner.facts import absent, attack_of, defense_facts, defenses_of, fa
 from bench.runner.worker import Worker
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell, Defended
-from bench.suites.check import check
 from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 from bench.suites.declared import declared
 from bench.suites.expand import expand, is_read, prerequisite_of
@@ -30,6 +29,8 @@ from bench.suites.places import Places
 from bench.suites.references import files, members
 from bench.suites.sources import Loc
 from bench.suites.spec import DatasetSpec, DefenseSpec, ModelSpec, Suite
+from bench.training import suite_recipes
+from bench.training.suite_recipes import SuiteRecipe
 
 DOWNLOADED = ("robustbench", "timm")
 """Sources that download what they don't find."""
@@ -87,6 +88,7 @@ class Plan:
         cells: its cells, in the order of running.
         calibration: clean images for the thresholds of detectors; ``None`` where no defense needs any.
         corrupted: the corruption cells.
+        untrained: recipes of models whose weights aren't there yet; until then their cells are unavailable.
     """
 
     suite: Suite
@@ -94,6 +96,7 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     calibration: Dataset | None = None
     corrupted: CorruptionPlan = field(default_factory=CorruptionPlan)
+    untrained: tuple[SuiteRecipe, ...] = ()
 
     @property
     def every(self) -> list[PlannedCell | PlannedCorruption]:
@@ -118,7 +121,12 @@ def load_plugins(loaded: LoadedSuite, places: Places) -> None:
 
 
 def preflight(
-    loaded: LoadedSuite, places: Places, note: Callable[[str], None] = lambda text: None, *, recorded: bool = False
+    loaded: LoadedSuite,
+    places: Places,
+    note: Callable[[str], None] = lambda text: None,
+    *,
+    recorded: bool = False,
+    failed: Mapping[str, BenchError] | None = None,
 ) -> Plan:
     """Checks the suite against tables, data and weights, and gives every cell its id.
 
@@ -128,6 +136,7 @@ def preflight(
         note: told of what may take long, because it may have to be downloaded.
         recorded: whether the suite stands in a ``run.json``: it was checked before it was run, and a check would take the
             defaults that are filled in there for words of the user's.
+        failed: by the path of the weights, why a recipe couldn't be trained.
 
     Raises:
         SuiteError: with everything in the suite that can't work.
@@ -135,20 +144,21 @@ def preflight(
     """
     load_plugins(loaded, places)
     if not recorded:
-        check(loaded)
-    suite = resolve(loaded.suite)
+        suite_recipes.check(loaded)
+    suite, recipes = suite_recipes.with_weights(resolve(loaded.suite), places)
     cells, corrupted = expand(suite), expand_corruptions(suite)
     every: list[Defended] = [*cells, *corrupted]
     dataset = _images(suite.dataset, places)
+    missing = suite_recipes.missing(recipes, dataset, failed or {})
     found: dict[str, _Found] = {}
     for cell in every:
         if cell.model.id not in found:
             if cell.model.source in DOWNLOADED:
                 note(f"looking for the weights of {cell.model.source}:{cell.model.name}")
-            found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places)
+            found[cell.model.id] = _locate(cell.model, _setting(cell, dataset), places, missing)
     calibration = _calibration(suite, every, dataset, places)
     digest = "" if calibration is None else calibration_digest(calibration)
-    defended = _all_defended(every, dataset, places)
+    defended = _all_defended(every, dataset, places, missing)
     planned = _crossed(
         _chained(
             [
@@ -166,7 +176,8 @@ def preflight(
 
     images = plan_corruptions(suite.corruptions, corrupted, dataset, met, digest, recorded=recorded)
     _refuse_twins([*planned, *images.cells], suite, loaded)
-    return Plan(suite, dataset, planned, calibration, images)
+    untrained = tuple(one for one in recipes if isinstance(missing.get(str(one.weights)), ModelUnavailable))
+    return Plan(suite, dataset, planned, calibration, images, untrained)
 
 
 def _calibration(suite: Suite, cells: Sequence[Defended], dataset: Dataset, places: Places) -> Dataset | None:
@@ -223,9 +234,11 @@ def _images(spec: DatasetSpec, places: Places) -> Dataset:
         raise DatasetError(f"{spec.name} (from {entry.origin}) raised {type(error).__name__}: {error}") from error
 
 
-def _locate(spec: ModelSpec, setting: Setting, places: Places) -> _Found:
+def _locate(spec: ModelSpec, setting: Setting, places: Places, missing: Mapping[str, BenchError]) -> _Found:
     """Finds the weights; a model that can't be used stops its own cells, not the others'."""
     try:
+        if spec.weights is not None and spec.weights in missing:
+            raise missing[spec.weights]
         return _Found(models.locate(spec, setting, places))
     except ModelUnavailable as error:
         return _Found(None, unavailable=str(error))
@@ -249,15 +262,17 @@ def _row(cell: Defended) -> tuple[str, str]:
     return cell.defense_id, cell.norm
 
 
-def _all_defended(cells: Sequence[Defended], dataset: Dataset, places: Places) -> dict[tuple[str, str], _Defended]:
+def _all_defended(
+    cells: Sequence[Defended], dataset: Dataset, places: Places, missing: Mapping[str, BenchError]
+) -> dict[tuple[str, str], _Defended]:
     found: dict[tuple[str, str], _Defended] = {}
     for cell in cells:
         if _row(cell) not in found:
-            found[_row(cell)] = _defended(cell, _setting(cell, dataset), places)
+            found[_row(cell)] = _defended(cell, _setting(cell, dataset), places, missing)
     return found
 
 
-def _defended(cell: Defended, setting: Setting, places: Places) -> _Defended:
+def _defended(cell: Defended, setting: Setting, places: Places, missing: Mapping[str, BenchError]) -> _Defended:
     """Builds the defense; one whose files can't be used stops its own cells, not the others'.
 
     Raises:
@@ -276,7 +291,7 @@ def _defended(cell: Defended, setting: Setting, places: Places) -> _Defended:
         return _Defended(without, broken=f"the defense {cell.defense_id} raised {type(error).__name__}: {error}")
     there = list[Located]()
     for member in members(cell.defense):
-        found = _locate(member, setting, places)
+        found = _locate(member, setting, places, missing)
         if found.located is None:
             what = f"the member {member.id} of the defense {cell.defense_id}: "
             if found.unavailable:

@@ -19,6 +19,7 @@ from bench.store.corrupted import CorruptionResult
 from bench.store.records import CellResult
 from bench.store.run_directory import RunDirectory
 from bench.suites.loaded import LoadedSuite
+from bench.training.suite_recipes import train_all
 
 CONSENT_BYTES = 2_000_000_000
 
@@ -74,6 +75,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             "give --yes, or --set run.save_adversarial=none"
         )
     with directory.locked():
+        plan = _trained(loaded, plan, settings, progress)
         executor = _executor(plan, settings, progress, loaded.plugins)
         try:
             environment = {**executor.environment, "compiled": settings.compile}
@@ -84,6 +86,21 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
         finally:
             executor.close()
             progress.end()
+
+
+def _trained(loaded: LoadedSuite, plan: Plan, settings: RunSettings, progress: Progress) -> Plan:
+    """The plan with the weights of the suite's recipes; those that are missing are trained first, here.
+
+    Raises:
+        Interrupted: on Ctrl-C; a training goes on where it was when the suite is run again.
+    """
+    if not plan.untrained:
+        return plan
+    try:
+        failed = train_all(plan.untrained, device=settings.device, places=settings.places, note=progress.note)
+    except KeyboardInterrupt as error:
+        raise Interrupted("stopped in a training, whose state is saved") from error
+    return preflight(loaded, settings.places, progress.note, failed=failed)
 
 
 def _executor(plan: Plan, settings: RunSettings, progress: Progress, plugins: tuple[Path, ...]) -> Executor:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bench.suites.naming import attack_ids, defense_ids, model_ids
 from bench.suites.nodes import Node
 from bench.suites.paths import absolute
+from bench.suites.references import MODEL_PATHS
 from bench.suites.short_forms import each_eps, format_eps, model_id, parse_eps, split_model, split_threat_model
 from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Spec
 
@@ -118,7 +119,7 @@ def _model(item: Node) -> ModelSpec | None:
     marks = item.value if isinstance(item.value, dict) else {}
     found = {
         key: absolute(value, marks.get(key, item).mark.directory)
-        for key in ("weights", "directory")
+        for key in MODEL_PATHS
         if (value := getattr(spec, key)) is not None
     }
     return spec.model_copy(update=found)

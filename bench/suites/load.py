@@ -15,7 +15,7 @@ from bench.suites.loaded import LoadedSuite
 from bench.suites.messages import problems_of
 from bench.suites.override import override
 from bench.suites.paths import absolute
-from bench.suites.references import with_paths
+from bench.suites.references import MODEL_PATHS, with_paths
 from bench.suites.short_forms import each_eps
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
@@ -28,9 +28,9 @@ _S = TypeVar("_S", bound=BaseModel)
 def load_suite(path: Path | str, *, overrides: Sequence[str] = ()) -> LoadedSuite:
     """Reads a suite.
 
-    Paths in it (``dataset.path``, ``corruptions.path``, ``weights``, ``directory``, ``plugins``, a defense's files) are
-    looked for relative to the file that names them, then relative to the working directory, and become absolute; one that
-    exists in neither place stays as it is, to be refused when it is needed.
+    Paths in it (``dataset.path``, ``corruptions.path``, ``weights``, ``recipe``, ``directory``, ``plugins``, a defense's
+    files) are looked for relative to the file that names them, then relative to the working directory, and become
+    absolute; one that exists in neither place stays as it is, to be refused when it is needed.
 
     Args:
         path: the YAML file.
@@ -111,9 +111,7 @@ def _with_paths(suite: Suite, sources: Sources) -> Suite:
         return None if value is None else lies(value, loc)
 
     models = tuple(
-        model.model_copy(
-            update={key: found(getattr(model, key), ("models", index, key)) for key in ("weights", "directory")}
-        )
+        model.model_copy(update={key: found(getattr(model, key), ("models", index, key)) for key in MODEL_PATHS})
         for index, model in enumerate(suite.models)
     )
     dataset = suite.dataset.model_copy(update={"path": found(suite.dataset.path, ("dataset", "path"))})

@@ -16,6 +16,7 @@ from bench.suites.spec import DatasetSpec, ModelSpec
 _FORMS = {
     "name": "the model's name in its source, such as robustbench:Wong2020Fast",
     "weights": "a file of weights (.safetensors, .pt, .pth)",
+    "recipe": "a recipe of `bench train`",
     "architecture": "a name that `bench list architectures` shows",
 }
 _ALWAYS = ("id", "source", "args", "clean_accuracy")

@@ -13,12 +13,12 @@ from bench import registry
 from bench.errors import UnknownNameError
 from bench.registry import Entry, Registry
 from bench.suites.cells import digest
-from bench.suites.references import words
+from bench.suites.references import MODEL_PATHS, words
 from bench.suites.short_forms import model_id
 from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, RunOptions, Suite
 
 _S = TypeVar("_S", AttackSpec, DefenseSpec, ModelSpec)
-_MODEL_FIELDS = ("source", "threat_model", "architecture", "weights", "directory", "key", "architecture_args", "args")
+_MODEL_FIELDS = ("source", "threat_model", "architecture", *MODEL_PATHS, "key", "architecture_args", "args")
 
 
 def resolve(suite: Suite) -> Suite:
@@ -159,7 +159,7 @@ def _defense_texts(defense: DefenseSpec) -> dict[str, str]:
 
 
 def _auto(model: ModelSpec) -> bool:
-    return model.id == model_id({"name": model.name, "weights": model.weights, "source": model.source})
+    return model.id == model_id(model.model_dump(include={"name", "weights", "recipe", "source"}))
 
 
 def _arg_texts(spec: AttackSpec | DefenseSpec) -> dict[str, str]:
@@ -169,8 +169,10 @@ def _arg_texts(spec: AttackSpec | DefenseSpec) -> dict[str, str]:
 
 def _model_texts(model: ModelSpec) -> dict[str, str]:
     texts = {field: _short(getattr(model, field) or "") for field in _MODEL_FIELDS}
-    folder = PurePath((model.weights or "").replace("\\", "/"))
-    return {**texts, "weights": f"{folder.parent.name}{folder.suffix}"}
+    for key in ("weights", "recipe"):
+        path = PurePath((getattr(model, key) or "").replace("\\", "/"))
+        texts[key] = f"{path.parent.name}{path.suffix}"
+    return texts
 
 
 def _unique(names: Sequence[str], automatic: Sequence[bool], texts: Sequence[Mapping[str, str]]) -> list[str]:

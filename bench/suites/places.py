@@ -12,8 +12,8 @@ class Places:
     """Directories and permissions for loading models and data; none of it is part of a cell's identity.
 
     Attributes:
-        model_dir: where RobustBench keeps weights (``<dir>/<dataset>/<threat model>/<id>.pt``); ``BENCH_MODEL_DIR``,
-            else ``models``.
+        model_dir: where RobustBench keeps weights (``<dir>/<dataset>/<threat model>/<id>.pt``), and what a suite's
+            recipes are trained into; ``BENCH_MODEL_DIR``, else ``models``.
         data_dir: where datasets lie or are downloaded to; ``BENCH_DATA_DIR``, else ``data``.
         download: whether what is missing may be downloaded.
         allow_pickle: resolved paths of weight files that the user trusts to be unpickled.

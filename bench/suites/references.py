@@ -20,8 +20,14 @@ from bench.suites.spec import DefenseSpec, ModelSpec
 MODEL_CONTENT = frozenset({"source", "name", "key", "architecture", "architecture_args", "mean", "std", "args"})
 """What of a model's words is part of a cell's identity, beside the digests of its weights and its architecture."""
 
+MODEL_PATHS = ("weights", "recipe", "directory")
+"""Words of a model that are paths."""
+
 Find: TypeAlias = Callable[[str, Loc], str]
 """A path and the place that names it, to where it lies."""
+
+Change: TypeAlias = Callable[[ModelSpec, Loc], ModelSpec]
+"""A model and its place, to the model that stands there instead."""
 
 _ZOO = "zoo:"
 
@@ -57,13 +63,31 @@ def with_paths(defense: DefenseSpec, loc: Loc, find: Find) -> DefenseSpec:
     if defense.chain:
         links = (with_paths(link, (*loc, "chain", place), find) for place, link in enumerate(defense.chain))
         return defense.model_copy(update={"chain": tuple(links)})
+
+    def lies(model: ModelSpec, place: Loc) -> ModelSpec:
+        paths = {key: path for key in MODEL_PATHS if (path := getattr(model, key)) is not None}
+        return model.model_copy(update={key: find(path, (*place, key)) for key, path in paths.items()})
+
+    args = {**defense.args, **{key: find(path, (*loc, "args", key)) for key, path in files(defense).items()}}
+    return with_members(defense.model_copy(update={"args": args}) if args != defense.args else defense, loc, lies)
+
+
+def with_members(defense: DefenseSpec, loc: Loc, change: Change) -> DefenseSpec:
+    """The defense with other models for those that its parameters name.
+
+    Args:
+        defense: one defense or a chain.
+        loc: where it stands in the suite.
+        change: gets a model and its place; one that stays the same stays as it was written.
+    """
+    if defense.chain:
+        links = (with_members(link, (*loc, "chain", place), change) for place, link in enumerate(defense.chain))
+        return defense.model_copy(update={"chain": tuple(links)})
     args = dict(defense.args)
-    for key, path in files(defense).items():
-        args[key] = find(path, (*loc, "args", key))
     for key in _keys(defense, "takes_models"):
         if key in args:
             listed = enumerate(_listed(args[key]))
-            args[key] = [_member_with_paths(value, (*loc, "args", key, place), find) for place, value in listed]
+            args[key] = [_changed(value, (*loc, "args", key, place), change) for place, value in listed]
     return defense.model_copy(update={"args": args}) if args != defense.args else defense
 
 
@@ -114,11 +138,10 @@ def _model(value: object) -> ModelSpec | None:
         return None
 
 
-def _member_with_paths(value: Any, loc: Loc, find: Find) -> Any:  # Any: what stands in the YAML
-    """A model as it was written where it has no path, else widened, with its paths where they lie."""
+def _changed(value: Any, loc: Loc, change: Change) -> Any:  # Any: what stands in the YAML
+    """A model as it was written where nothing changes, else widened."""
     model = _model(value)
     if model is None:
         return value
-    paths = {key: path for key in ("weights", "directory") if (path := getattr(model, key)) is not None}
-    lie = {key: find(path, (*loc, key)) for key, path in paths.items()}
-    return value if lie == paths else {**model.model_dump(mode="json", exclude_unset=True), **lie}
+    changed = change(model, loc)
+    return value if changed == model else changed.model_dump(mode="json", exclude_unset=True)

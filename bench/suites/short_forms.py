@@ -9,6 +9,8 @@ from typing import Any
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]{0,99}")
 _RADIUS = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?(/\d{1,30})?", re.ASCII)
+_FILES = {"checkpoint": "weights", "trained": "weights", "recipe": "recipe"}
+"""Sources whose short form names a file, and the key that it stands for."""
 LISTS = ("plugins", "threat_models", "models", "attacks", "defenses", "adversaries", "metrics", "include", "exclude")
 """Sections that are lists; one value alone is a list of one."""
 
@@ -69,16 +71,20 @@ def split_threat_model(text: str) -> dict[str, str]:
 
 
 def split_model(text: str) -> dict[str, str]:
-    """Widens ``"zoo:mnist_pgd"``; what follows ``checkpoint:`` or ``trained:`` is the file of weights."""
+    """Widens ``"zoo:mnist_pgd"``.
+
+    What follows ``checkpoint:`` or ``trained:`` is the file of weights, what follows ``recipe:`` that of the recipe.
+    """
     source, colon, name = text.partition(":")
     if not colon:
         return {"source": source}
-    return {"source": source, "weights" if source in ("checkpoint", "trained") else "name": name}
+    return {"source": source, _FILES.get(source, "name"): name}
 
 
 def model_id(value: Mapping[str, Any]) -> str:  # Any: what stands in the YAML
-    """The id of a model that was given none: its name, else its file of weights, else its source."""
-    stem = str(value.get("weights") or "").replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    """The id of a model that was given none: its name, else its file of weights or its recipe, else its source."""
+    file = str(value.get("weights") or value.get("recipe") or "")
+    stem = file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
     candidate = str(value.get("name") or stem or value.get("source") or "")
     return re.sub(r"[^A-Za-z0-9_.+=-]+", "-", candidate).strip("-_.+=")[:100] or "model"
 

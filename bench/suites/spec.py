@@ -123,10 +123,15 @@ class ModelSpec(Spec):
     """A model: where its weights come from and how it is built."""
 
     id: Identifier = Field(description="the name in tables and files")
-    source: str = Field(description="robustbench, timm, checkpoint, trained, zoo, or a plugin's name")
+    source: str = Field(description="robustbench, timm, checkpoint, trained, recipe, zoo, or a plugin's name")
     name: str | None = Field(None, description="the model's name in its source, such as Wong2020Fast")
     weights: str | None = Field(
         None, description="file of weights; relative to the suite, else to the working directory"
+    )
+    recipe: str | None = Field(
+        None,
+        description="with the source recipe: a recipe of `bench train`, which `bench run` trains where its weights are "
+        "missing; relative to the suite, else to the working directory",
     )
     key: str | None = Field(
         None, description="where the state dict lies inside the file, such as state_dict or state_dict.0"

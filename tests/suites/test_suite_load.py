@@ -157,7 +157,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
         "[{name: small}]",
         "models.0.source",
         "'source' is missing",
-        "robustbench, timm, checkpoint, trained, zoo",
+        "robustbench, timm, checkpoint, trained, recipe, zoo",
     ),
     ("models", "[{source: zoo, name: small, mena: [1]}]", "models.0.mena", "did you mean mean", "architecture_args"),
     ("models", "[{source: zoo, name: small, mean: [a]}]", "models.0.mean.0", "wrong type, got 'a'", "a number"),

@@ -18,6 +18,7 @@ class Card(BaseModel):
     """The part of a card that loading a model needs; training writes more, for people.
 
     ``weights`` is a file beside the card, or ``package:path`` for one that an installed package ships.
+    ``recipe_sha256`` is the digest of the recipe that they were trained from; the weights of others have none.
     ``task`` says whether the network gives logits, of ``num_classes`` classes, or images (restoration: a denoiser).
     """
 
@@ -32,6 +33,7 @@ class Card(BaseModel):
     input_shape: tuple[int, int, int]
     weights: str
     weights_sha256: str
+    recipe_sha256: str = ""
 
     @model_validator(mode="after")
     def _classes_of_classifiers(self) -> Card:

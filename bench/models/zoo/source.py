@@ -28,7 +28,8 @@ class Zoo:
         digest = weights.require(card.path, card.weights_sha256)
         if spec.sha256 is not None and spec.sha256.lower() != digest:
             raise ModelError(f"{spec.id}: sha256: zoo:{card.name} has {digest}")
-        return Located(card.path, digest, building.code_digest(card.architecture, card.architecture_args))
+        code = building.code_digest(card.architecture, card.architecture_args)
+        return Located(card.path, digest, code, recipe=card.recipe_sha256)
 
     def build(self, spec: ModelSpec, setting: Setting, places: Places, located: Located) -> nn.Module:
         """The network of the card."""

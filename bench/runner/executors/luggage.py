@@ -59,7 +59,8 @@ class RunLuggage:
         corruptions: how corrupted images are made on the node; ``None`` where they travel with the shards.
         settings: the user's.
         files: files by the paths that the suite has for them.
-        directories: of RobustBench's layout: by directory, the files in it by their paths inside.
+        directories: of RobustBench's layout, or of weights with a card beside them: by directory, the files in it by their
+            paths inside.
         models: digests by the ids of models.
         plugins: paths of plugin files, which stand in ``files``.
         code: digest of the code of bench.
@@ -94,7 +95,9 @@ class RunLuggage:
         from bench.runner.executors.on_node import NodeEvaluator
 
         lie = {path: _unpack(Path(path), packed, get) for path, packed in self.files.items()}
-        lie |= {base: _unpack_directory(Path(base), there, get) for base, there in self.directories.items()}
+        for base, there in self.directories.items():
+            lie[base] = _unpack_directory(Path(base), there, get)
+            lie |= {str(Path(base) / inside): str(Path(lie[base]) / inside) for inside in there}
         for plugin in self.plugins:
             registry.load_plugin(Path(lie[plugin]))
         places = _places(self.settings.places, lie)
@@ -151,7 +154,7 @@ def pack(plan: Plan, settings: RunSettings, plugins: tuple[Path, ...], put: Put)
         digests[one.cell.model.id] = Digests(one.located.weights_digest, one.located.architecture_digest)
         for path in _own_files(one.cell):
             single.setdefault(path, packed(Path(path)))
-        for base, inside, path in _robustbench(one.cell, one.located, settings.places):
+        for base, inside, path in (*_robustbench(one.cell, one.located, settings.places), *_trained(one.cell)):
             layout.setdefault(base, {}).setdefault(inside, packed(Path(path)))
     spec = plan.suite.corruptions
     return RunLuggage(
@@ -179,12 +182,21 @@ def _members(plan: Plan) -> dict[tuple[str, str], tuple[Digests, ...]]:
 
 
 def _own_files(cell: Defended) -> Iterator[str]:
-    """The files that the words of a model and its defense name."""
+    """The files that the words of a model and its defense name, and that stand alone."""
     for spec in (cell.model, *members(cell.defense)):
-        if spec.weights is not None:
+        if spec.weights is not None and spec.source != "trained":
             yield spec.weights
     for link in cell.defense.links:
         yield from files(link).values()
+
+
+def _trained(cell: Defended) -> Iterator[tuple[str, str, str]]:
+    """Directory, path inside and path of the weights that bench trained, and of their cards."""
+    for spec in (cell.model, *members(cell.defense)):
+        if spec.weights is not None and spec.source == "trained":
+            weights = Path(spec.weights)
+            for path in (weights, weights.with_suffix(".json")):
+                yield str(path.parent), path.name, str(path)
 
 
 def _robustbench(cell: Defended, located: Located, places: Places) -> Iterator[tuple[str, str, str]]:

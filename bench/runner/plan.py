@@ -26,6 +26,8 @@ from bench.suites.references import members
 
 CALIBRATION_IMAGES = 64
 
+TO_TRAIN = "to train"
+"""The state of cells whose model a run trains first."""
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -110,7 +112,7 @@ def _corrupted(
         first = cells[0]
         label, total = row_label(cells), len(cells) * len(plan.dataset)
         if first.unavailable or first.broken:
-            rows.append(Row(label, _without_model(plan, first), total, 0.0, 0.0, None))
+            rows.append(Row(label, without_model(plan, first), total, 0.0, 0.0, None))
             continue
         if first.cell.model.id not in speeds:
             speeds[first.cell.model.id] = _speed(worker, first)
@@ -134,7 +136,7 @@ def _samples(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, neede
 def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[float, float] | None) -> Row:
     label = planned.cell.label
     if planned.unavailable or planned.broken:
-        return Row(label, _without_model(plan, planned), len(plan.dataset), 0.0, 0.0, None)
+        return Row(label, without_model(plan, planned), len(plan.dataset), 0.0, 0.0, None)
     if samples is None:
         return Row(label, "damaged", len(plan.dataset), 0.0, 0.0, None)
     how_far = state(samples, len(plan.dataset))
@@ -146,12 +148,17 @@ def _row(plan: Plan, planned: PlannedCell, samples: int | None, speed: tuple[flo
     return Row(label, how_far, samples, samples * forwards, samples * backwards, seconds)
 
 
-def _without_model(plan: Plan, planned: PlannedCell | PlannedCorruption) -> str:
-    """The state of a cell whose model or defense can't be had, or not yet."""
+def without_model(plan: Plan, planned: PlannedCell | PlannedCorruption) -> str:
+    """The state of a cell whose model or defense can't be had, or not yet.
+
+    Args:
+        plan: the suite.
+        planned: a cell that is unavailable or broken.
+    """
     if not planned.unavailable:
         return "error"
     awaited = {str(one.weights) for one in plan.untrained}
-    return "to train" if planned.cell.model.weights in awaited else "unavailable"
+    return TO_TRAIN if planned.cell.model.weights in awaited else "unavailable"
 
 
 def _speed(worker: Worker, planned: PlannedCell | PlannedCorruption) -> tuple[float, float] | None:

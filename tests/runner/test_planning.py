@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from bench import attacks
 from bench.errors import BenchError, SchemaError, StoreError, UnknownNameError
 from bench.registry import ALL
 from bench.runner.events import Silent
@@ -21,12 +23,13 @@ from bench.runner.planning import files, fleet, peaks
 from bench.runner.planning.duration import correction, shard_seconds
 from bench.runner.planning.forecast import Request, calibrate, forecast
 from bench.runner.planning.speeds import Calibration, Point, RowSpeed
-from bench.runner.planning.spending import Kind, Spending, at_most, weights
+from bench.runner.planning.spending import Kind, Spending, abreast, at_most, weights
 from bench.runner.planning.taken import compare
 from bench.runner.run import run_suite
 from bench.store.parts import ShardReport
 from bench.suites.load import load_suite
 from bench.suites.places import Places
+from bench.suites.spec import AttackSpec
 
 Write = Callable[..., Path]
 PGD = "{name: pgd, steps: 5}"
@@ -87,7 +90,8 @@ def line(fixed: float, each: float) -> tuple[Point, ...]:
 
 
 SPEED = RowSpeed(
-    key="k", model="m", defense="none", norm="linf", precision="float32", batch_size=64, wanted=64, load=0.0,
+    key="k", model="m", defense="none", norm="linf", precision="float32", batch_size=64, wanted=64, fills=False,
+    load=0.0, warm=0.0,
     base=line(1.0, 0.5), step=line(0.2, 0.1), query=line(0.1, 0.03),
 )  # fmt: skip
 
@@ -109,6 +113,32 @@ def test_a_shrinking_batch_takes_what_its_passes_take() -> None:
         expected += 0.1 + 0.03 * left
     found = known(steps, queries, Passes(52.0, 50.0))
     assert shard_seconds(SPEED, found, 4, 4, "middle") == pytest.approx(expected)
+
+
+def test_restarts_share_passes_on_a_device_that_fills_its_batches() -> None:
+    spending = replace(known([90.0] * 2, [0.0] * 2, Passes(90.0, 90.0)), abreast=9.0)
+    one_after_the_other, at_once = 90 * (0.2 + 0.1 * 2), 10 * (0.2 + 0.1 * 18)
+    assert shard_seconds(SPEED, spending, 2, 2, "middle") == pytest.approx(2.0 + one_after_the_other)
+    filling = SPEED.model_copy(update={"fills": True})
+    assert shard_seconds(filling, spending, 2, 2, "middle") == pytest.approx(2.0 + at_once)
+
+
+@pytest.mark.parametrize(
+    ("attack", "runs"),
+    [
+        ({"name": "pgd", "args": {"restarts": 5}}, 5.0),
+        ({"name": "fgsm"}, 1.0),
+        ({"name": "apgd_targeted", "args": {"steps": 100}}, 9.0),
+    ],
+)
+def test_runs_that_may_share_passes(attack: dict[str, Any], runs: float) -> None:
+    assert abreast(attacks.build(AttackSpec(**attack), "linf"), num_classes=10) == runs
+
+
+def test_stages_of_an_ensemble_come_one_after_the_other() -> None:
+    """APGD on the cross-entropy in one run of 100 steps, then targeted APGD and FAB in nine of 100 each."""
+    found = abreast(attacks.build(AttackSpec(name="autoattack"), "linf"), num_classes=10)
+    assert 2 < found < 9
 
 
 def test_bounds_hold_the_middle_and_the_budget() -> None:
@@ -139,6 +169,11 @@ def test_what_shards_took_corrects_the_estimate_of_their_device_alone() -> None:
     spending = replace(spending, reports=(report, report))
     assert correction(SPEED, spending, "cpu (1 threads)") == pytest.approx(1.5)
     assert correction(SPEED, spending, "cuda (NVIDIA H100)") is None
+    there = report.model_copy(update={"device": "cuda (NVIDIA H100)", "seconds": 20.0})
+    assert correction(SPEED, replace(spending, reports=(there,)), there.device) is None, (
+        "its first passes may take that"
+    )
+    assert correction(SPEED, replace(spending, reports=(there, there)), there.device) == pytest.approx(20 / expected)
     short = report.model_copy(update={"seconds": 0.1})
     assert correction(SPEED, replace(spending, reports=(short,)), "cpu (1 threads)") is None
 
@@ -170,7 +205,8 @@ def test_speeds_of_another_device(suite: Write, tmp_path: Path) -> None:
     path, file = suite(samples=8, attacks=PGD), tmp_path / "speeds.json"
     loaded, own = load_suite(path), settings(path)
     measured = calibrate(loaded, own, file)
-    files.write(file, measured.model_copy(update={"kind": "H100", "device": "cuda (NVIDIA H100)"}))
+    rows = tuple(row.model_copy(update={"warm": 0.0}) for row in measured.rows)  # it isn't scaled
+    files.write(file, measured.model_copy(update={"kind": "H100", "device": "cuda (NVIDIA H100)", "rows": rows}))
     with pytest.raises(BenchError, match=r"no speeds of H100 \(accepted: .*--calibration FILE.*--calibrate FILE"):
         forecast(loaded, own, Request("8xH100"))
     given = forecast(loaded, own, Request("2xH100", (file,)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.runner.events import Silent
 from bench.runner.options import ClusterSettings, RunSettings
-from bench.runner.planning.schedule import simulate
+from bench.runner.planning.schedule import Timing, simulate
 from bench.runner.planning.work import Work, pending_work
 from bench.runner.preflight import preflight
 from bench.runner.run import run_suite
@@ -63,7 +63,7 @@ def spread(some: list[float]) -> Callable[[AnyShard, str], float]:
 
 def all_shards(work: Work) -> list[AnyShard]:
     found: list[AnyShard] = []
-    simulate(work, ["fast"], lambda shard, kind: found.append(shard) or 1.0, lambda shard, kind: 0.0)
+    simulate(work, ["fast"], Timing(lambda shard, kind: found.append(shard) or 1.0))
     return found
 
 
@@ -86,7 +86,7 @@ def test_no_schedule_beats_its_bounds(work: Work, some: list[float], count: int,
         took.append(spread(some)(shard, kind))
         return took[-1]
 
-    found = simulate(work, kinds, seconds, lambda shard, kind: load)
+    found = simulate(work, kinds, Timing(seconds, lambda shard, kind: load))
     assert found.seconds == pytest.approx(sum(took) + found.loading)
     assert found.makespan >= found.seconds / count * (1 - 1e-9)
     assert found.makespan >= max(took)
@@ -118,7 +118,7 @@ def test_plenty_of_devices_wait_for_the_longest_chain_alone(work: Work, some: li
                 end(one.cell, one.id, before)
                 waiting.remove(one)
     whole = max(ends.values()) + max(longest[one.id] for one in work.plan.corrupted.cells)
-    found = simulate(work, ["fast"] * len(shards), seconds, lambda shard, kind: 0.0)
+    found = simulate(work, ["fast"] * len(shards), Timing(seconds))
     assert found.makespan == pytest.approx(whole)
 
 
@@ -153,7 +153,7 @@ def test_workers_of_ray_take_what_was_scheduled(path: Path, tmp_path: Path) -> N
     plan = preflight(load_suite(path, overrides=["dataset.samples=24", "corruptions=null"]), PLACES)
     directory = RunDirectory(own.directory("scheduled"))
     asleep = spread([0.3, 0.6, 0.9, 1.2, 1.5])
-    expected = simulate(pending_work(plan, directory), ["fast"] * 3, asleep, lambda shard, kind: 0.0)
+    expected = simulate(pending_work(plan, directory), ["fast"] * 3, Timing(asleep))
     rows = [(plan.dataset.sample_ids[one], plan.dataset.sample_digest(one)) for one in range(24)]
     seconds = {(shard.cell_id, shard.index): asleep(shard, "") for shard in all_shards(pending_work(plan, directory))}
     executor = RayExecutor(

@@ -33,12 +33,14 @@ from bench.suites.cells import Cell, Defended, defense_content, digest
 from bench.suites.spec import AttackSpec, RunOptions, ThreatModelSpec
 
 STEPS = 10
-QUERIES = 20
+QUERIES = {"cpu": 20, "cuda": 200}
+"""By the type of the device: a GPU tries several points in a pass, the more the longer the search."""
 REPEATS = 4
 LONG = 1.0
-"""Seconds after which a measurement counts as it is; a shorter one warms up first and is repeated."""
+"""Seconds after which a measurement isn't repeated."""
 LONGEST = 20.0
-"""Seconds that a measurement may be expected to take; with more samples at once it isn't made."""
+"""Seconds after which even the first one counts, which warms up; and those that a measurement may be expected to take: with
+more samples at once it isn't made."""
 
 Planned = PlannedCell | PlannedCorruption
 
@@ -102,7 +104,9 @@ def measure(worker: Worker, planned: Planned, most: int) -> RowSpeed:
     worker.target(cell)
     load = time.perf_counter() - started
     found = list[_Sized]()
-    for size in sorted({1, max(1, most // 8), most}):
+    fills = worker.device.type == "cuda" and not worker.pinned
+    full = min(worker.batch_size, len(worker.dataset)) if fills else most
+    for size in sorted({1, max(1, most // 8), most, max(full, most)}):
         if found and found[-1].longest * size / found[-1].base.samples > LONGEST:
             break
         found.append(_sized(worker, cell, tuple(range(size))))
@@ -114,7 +118,9 @@ def measure(worker: Worker, planned: Planned, most: int) -> RowSpeed:
         precision=search_precision(cell.precision, worker.device),
         batch_size=worker.batch_size,
         wanted=most,
+        fills=fills,
         load=load,
+        warm=sum(one.warm for one in found),
         base=tuple(one.base for one in found),
         step=tuple(one.step for one in found),
         query=tuple(one.query for one in found),
@@ -122,33 +128,47 @@ def measure(worker: Worker, planned: Planned, most: int) -> RowSpeed:
 
 
 class _Sized(NamedTuple):
-    """What was measured with one number of samples; ``longest`` is the longest evaluation's time."""
+    """What was measured with one number of samples: ``longest`` is the longest time, ``warm`` what first ones took more."""
 
     base: Point
     step: Point
     query: Point
     longest: float
+    warm: float
+
+
+class _Times(NamedTuple):
+    """Evaluations that counted, and by how much the one that warmed up was longer."""
+
+    took: list[_Took]
+    warm: float
 
 
 def _sized(worker: Worker, cell: Cell, members: tuple[int, ...]) -> _Sized:
     beside = _times(lambda: _judged(worker, cell, members))
-    base = _point(members, [one.seconds for one in beside])
+    base = _point(members, [one.seconds for one in beside.took])
     white_box = variants.source(cell.norm)
     attack = white_box.model_copy(update={"args": {**white_box.args, "steps": STEPS}})
-    took = _times(lambda: _attacked(worker, cell, attack, members))
-    free = variants.gradient_free(cell.norm, QUERIES)
-    asked = [] if free is None else _times(lambda: _attacked(worker, cell, free, members))
+    stepped = _times(lambda: _attacked(worker, cell, attack, members))
+    free = variants.gradient_free(cell.norm, QUERIES.get(worker.device.type, QUERIES["cpu"]))
+    asked = _Times([], 0.0) if free is None else _times(lambda: _attacked(worker, cell, free, members))
     # Without a gradient-free attack for the norm a question counts as a step: too much rather than too little.
-    query = _point(members, [_rest(one, base) / one.queries for one in asked]) if asked else None
+    query = _point(members, [_rest(one, base) / one.queries for one in asked.took]) if asked.took else None
     each = 0.0 if query is None else query.middle
-    step = _point(members, [max(_rest(one, base) - one.queries * each, 0.0) / one.steps for one in took])
-    return _Sized(base, step, query or step, max(one.seconds for one in (*beside, *took, *asked)))
+    step = _point(members, [max(_rest(one, base) - one.queries * each, 0.0) / one.steps for one in stepped.took])
+    longest = max(one.seconds for times in (beside, stepped, asked) for one in times.took)
+    return _Sized(base, step, query or step, longest, beside.warm + stepped.warm + asked.warm)
 
 
-def _times(evaluation: Callable[[], _Took]) -> list[_Took]:
-    """A long one counts at once; a short one is repeated after it has warmed up."""
+def _times(evaluation: Callable[[], _Took]) -> _Times:
+    """The first one warms up (kernels are chosen, graphs recorded), the others count."""
     first = evaluation()
-    return [first] if first.seconds > LONG else [evaluation() for _ in range(REPEATS)]
+    if first.seconds > LONGEST:
+        return _Times([first], 0.0)
+    took = [evaluation()]
+    while took[-1].seconds <= LONG and len(took) < REPEATS:
+        took.append(evaluation())
+    return _Times(took, max(first.seconds - fmean(one.seconds for one in took), 0.0))
 
 
 def _rest(took: _Took, base: Point) -> float:

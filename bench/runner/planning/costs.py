@@ -62,6 +62,10 @@ class Costs:
         """That the model of a shard takes to be loaded there."""
         return self._speed(shard.cell_id, kind).load
 
+    def warm(self, shard: AnyShard, kind: str) -> float:
+        """That the first shard of its row takes more there."""
+        return self._speed(shard.cell_id, kind).warm
+
     def _speed(self, cell: str, kind: str) -> RowSpeed:
         return self._speeds[kind].rows[self._keys[cell]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,8 +12,9 @@ from bench.runner.planning.speeds import Bound, FloatArray, Point, RowSpeed, sec
 from bench.runner.planning.spending import Kind, Spending, Weights, weights
 from bench.store.parts import ShardReport
 
-EVIDENCE = 1.0
-"""Seconds that known shards must have taken in all, before what they took corrects what was expected of them."""
+EVIDENCE = {"cpu": 1.0, "cuda": 30.0}
+"""Seconds that known shards must have taken in all, before what they took corrects what was expected of them, by the first
+word of the device: on a GPU first passes alone take seconds, whatever the number of samples."""
 
 
 def shard_seconds(speed: RowSpeed, spending: Spending, samples: int, pending: int, bound: Bound) -> float:
@@ -33,13 +36,14 @@ def shard_seconds(speed: RowSpeed, spending: Spending, samples: int, pending: in
     )
     mixture = weights(spending, pending, bound, each)
     base = float(seconds(speed.base, whole, bound)[0])
-    return base + sum(
-        _passes(points, kind, mixture, samples, bound)
-        for points, kind in ((speed.step, spending.steps), (speed.query, spending.queries))
-    )
+    abreast = spending.abreast if speed.fills else 1.0
+    steps = _passes(speed.step, spending.steps, mixture, samples, bound, abreast)
+    return base + steps + _passes(speed.query, spending.queries, mixture, samples, bound, 1.0)
 
 
-def _passes(points: tuple[Point, ...], kind: Kind, mixture: Weights, samples: int, bound: Bound) -> float:
+def _passes(
+    points: tuple[Point, ...], kind: Kind, mixture: Weights, samples: int, bound: Bound, abreast: float
+) -> float:
     """Seconds of all passes of one kind: those with as many samples left take the same time."""
     least = min(kind.budget, 1.0)
     edges = np.unique(np.concatenate([[0.0, least, kind.budget], kind.taken]))
@@ -50,7 +54,7 @@ def _passes(points: tuple[Point, ...], kind: Kind, mixture: Weights, samples: in
         + mixture.nothing * (starts < least)
     )
     there = left > 1e-9
-    return float((lengths[there] * seconds(points, left[there], bound)).sum())
+    return float((lengths[there] / abreast * seconds(points, left[there] * abreast, bound)).sum())
 
 
 def correction(speed: RowSpeed, spending: Spending, device: str) -> float | None:
@@ -67,7 +71,7 @@ def correction(speed: RowSpeed, spending: Spending, device: str) -> float | None
         one for one in spending.reports if one.device == device and one.precision in (speed.precision, "float32")
     ]
     took = sum(report.seconds for report in reports)
-    if took < EVIDENCE:
+    if took < EVIDENCE.get(re.split(r"\W", device)[0], math.inf):
         return None
     return took / _expected(speed, spending, reports)
 

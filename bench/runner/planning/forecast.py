@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bench.runner.corruption_run import row_label
 from bench.runner.events import Progress, Silent
 from bench.runner.options import RunSettings
-from bench.runner.pending import state
+from bench.runner.pending import state as how_far
+from bench.runner.plan import TO_TRAIN, without_model
 from bench.runner.planning import files, fleet, taken
 from bench.runner.planning.calibrate import Planned, label_of, row_key
 from bench.runner.planning.costs import Costs, pending_rows
 from bench.runner.planning.known import Known
 from bench.runner.planning.record import CellForecast, DevicesForecast, Forecast, Range, RowForecast, total
-from bench.runner.planning.schedule import Schedule, simulate
+from bench.runner.planning.schedule import Schedule, Timing, simulate
 from bench.runner.planning.sources import KindSpeeds, Speeds
 from bench.runner.planning.speeds import Calibration
 from bench.runner.planning.work import Work, pending_work
@@ -116,8 +118,7 @@ def _put_together(
         simulate(
             work.without(costs.unknown),
             kinds,
-            lambda shard, kind, bound=bound: costs.seconds(shard, kind, bound),  # type: ignore[misc]
-            costs.load,
+            Timing(partial(costs.seconds, bound=bound), costs.load, costs.warm),
         )
         for bound in ("low", "middle", "high")
     )
@@ -155,13 +156,16 @@ def _cells(
     for label, planned in lines:
         ids = [one.id for one in planned]
         samples = sum(work.samples(cell) for cell in ids)
+        state = _state(work, planned, samples)
+        if state == TO_TRAIN:
+            samples = len(planned) * len(work.plan.dataset)
         spending = costs.spending.get(ids[0])
         before = taken.spent(directory, corrupted, ids if samples else [])
         yield CellForecast(
             cells=tuple(ids),
             label=label,
             row=label_of(planned[0].cell),
-            state=_state(work, planned, samples),
+            state=state,
             samples=samples,
             seconds=_seconds(work, costs, planned, schedules),
             known="" if spending is None else spending.source,
@@ -173,8 +177,8 @@ def _cells(
 def _state(work: Work, planned: Sequence[Planned], samples: int) -> str:
     first = planned[0]
     if first.unavailable or first.broken:
-        return "unavailable" if first.unavailable else "error"
-    return "damaged" if first.id in work.damaged else state(samples, len(planned) * len(work.plan.dataset))
+        return without_model(work.plan, first)
+    return "damaged" if first.id in work.damaged else how_far(samples, len(planned) * len(work.plan.dataset))
 
 
 def _seconds(

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.errors import SchemaError, StoreError
+from bench.runner.facts import attack_of
 from bench.runner.options import RunSettings
 from bench.runner.passes import attack_passes
 from bench.runner.planning.files import pilots
-from bench.runner.planning.spending import Spending, at_most, observed
+from bench.runner.planning.spending import Spending, abreast, at_most, observed
 from bench.runner.preflight import Plan, PlannedCell
 from bench.store.parts import ShardReport
 from bench.store.run_directory import RunDirectory
@@ -40,13 +41,16 @@ class Known:
 
     def spending(self, planned: PlannedCell) -> Spending | None:
         """The passes of a cell; ``None`` where nothing is known and the attack doesn't tell its budget."""
-        budget = attack_passes(planned.cell, self._plan.dataset.num_classes)
+        classes = self._plan.dataset.num_classes
+        budget = attack_passes(planned.cell, classes)
+        side_by_side = 1.0 if planned.cell.transferred else abreast(attack_of(planned.cell), classes)
         for one in (planned, *self._other_seeds(planned)):
             rows, reports, source = self._rows(one)
             if len(rows):
                 seed = "" if one is planned else f" of seed {one.cell.seed}"
-                return observed(rows, reports, budget, f"{len(rows)} {source}{seed}")
-        return None if budget is None else at_most(budget)
+                found = observed(rows, reports, budget, f"{len(rows)} {source}{seed}")
+                return replace(found, abreast=side_by_side)
+        return None if budget is None else replace(at_most(budget), abreast=side_by_side)
 
     def _rows(self, planned: PlannedCell) -> tuple[pd.DataFrame, tuple[ShardReport, ...], str]:
         """The rows of the first place that has the most."""

@@ -50,11 +50,27 @@ class _Device:
     kind: str
     model: str = ""
     loaded: str = ""
+    warm: set[str] = field(default_factory=set)
     jobs: deque[AnyShard] = field(default_factory=deque)
     busy: bool = False
 
 
-def simulate(work: Work, kinds: Sequence[str], seconds: Seconds, load: Seconds) -> Schedule:
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What shards take on a kind of device, in seconds.
+
+    Attributes:
+        seconds: of a shard itself.
+        load: of loading its model.
+        warm: that the first shard of a row takes more on a device that has loaded the model.
+    """
+
+    seconds: Seconds
+    load: Seconds = lambda shard, kind: 0.0
+    warm: Seconds = lambda shard, kind: 0.0
+
+
+def simulate(work: Work, kinds: Sequence[str], timing: Timing) -> Schedule:
     """Runs the work on devices that only count time.
 
     One device takes the cells one after the other, as ``--executor local`` does; several get shards as the workers of
@@ -63,15 +79,14 @@ def simulate(work: Work, kinds: Sequence[str], seconds: Seconds, load: Seconds) 
     Args:
         work: what is to be done.
         kinds: of each device its kind, one at least.
-        seconds: that a shard takes on a kind of device.
-        load: that its model takes to be loaded there.
+        timing: what shards take.
     """
-    return _Simulation(work, kinds, seconds, load).run()
+    return _Simulation(work, kinds, timing).run()
 
 
 class _Simulation:
-    def __init__(self, work: Work, kinds: Sequence[str], seconds: Seconds, load: Seconds) -> None:
-        self.work, self.seconds, self.load = work, seconds, load
+    def __init__(self, work: Work, kinds: Sequence[str], timing: Timing) -> None:
+        self.work, self.timing = work, timing
         self.devices = [_Device(kind) for kind in kinds]
         self.ahead = 1.0 if len(kinds) == 1 else math.inf
         self.order, self.queue = Order(work.plan), Queue(lambda shard: shard)
@@ -134,9 +149,14 @@ class _Simulation:
 
     def _begin(self, number: int, device: _Device) -> None:
         shard = device.jobs[0]
-        took, loading = self.seconds(shard, device.kind), 0.0
+        took, loading = self.timing.seconds(shard, device.kind), 0.0
         if device.loaded != shard.cell.model.id:
-            loading, device.loaded = self.load(shard, device.kind), shard.cell.model.id
+            loading, device.loaded = self.timing.load(shard, device.kind), shard.cell.model.id
+            device.warm.clear()
+        row = f"{shard.cell.defense_id} {shard.cell.norm}"
+        if row not in device.warm:
+            took += self.timing.warm(shard, device.kind)
+            device.warm.add(row)
         self.loading += loading
         self.spent[shard.cell_id] = self.spent.get(shard.cell_id, 0.0) + took
         self.longest[shard.cell_id] = max(self.longest.get(shard.cell_id, 0.0), took)

@@ -43,8 +43,12 @@ class RowSpeed(BaseModel):
     """the most samples of a pass"""
     wanted: int
     """samples of the largest shard, up to which it was measured as far as that didn't take too long"""
+    fills: bool
+    """whether restarts and targets of a sample share passes, as on GPUs, where a full batch takes hardly longer than a part"""
     load: float
     """seconds until the model is there"""
+    warm: float
+    """seconds that its first passes take more than later ones: kernels are chosen, graphs recorded"""
     base: tuple[Point, ...]
     """a shard without its attack: predictions, judging, records"""
     step: tuple[Point, ...]

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.attacks.base import Attack
+from bench.attacks.ensemble import Ensemble
+from bench.attacks.search_attack import SearchAttack
 from bench.runner.passes import Passes
 from bench.runner.planning.speeds import Bound, FloatArray
 from bench.store.parts import ShardReport
@@ -41,6 +44,7 @@ class Spending:
         source: where it is known from, for people.
         reports: what the shards took from whose rows it is known.
         known: whether it was observed; else only the budget is known.
+        abreast: steps of a sample that may share a pass on a device that fills its batches: restarts, targets.
     """
 
     steps: Kind
@@ -48,6 +52,7 @@ class Spending:
     source: str
     reports: tuple[ShardReport, ...] = ()
     known: bool = True
+    abreast: float = 1.0
 
     @property
     def samples(self) -> int:
@@ -85,6 +90,22 @@ def at_most(budget: Passes) -> Spending:
 
 NOTHING = Spending(Kind(np.zeros(1), 0.0), Kind(np.zeros(1), 0.0), "no attack")
 """Of cells that judge what is there."""
+
+
+def abreast(attack: Attack, num_classes: int) -> float:
+    """How many steps of a sample may share a pass, on average over its stages.
+
+    Args:
+        attack: of a cell.
+        num_classes: of its dataset.
+    """
+    stages = [stage for _, stage in attack.stages] if isinstance(attack, Ensemble) else [attack]
+    steps, in_a_row = 0.0, 0.0
+    for stage in stages:
+        if isinstance(stage, SearchAttack):
+            budget = stage.passes(num_classes)[1]
+            steps, in_a_row = steps + budget, in_a_row + budget / max(stage.runs(num_classes), 1)
+    return steps / in_a_row if in_a_row else 1.0
 
 
 class Weights(NamedTuple):

@@ -28,6 +28,7 @@ def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path) -> None:
         Log(tmp_path / "a", epochs=0, tensorboard=tmp_path / "events")
 
 
+@pytest.mark.slow  # tox -e slow installs the extra
 def test_tensorboard_reads_every_epoch_once_also_after_a_kill(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra train isn't installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ def file_digest(path: Path) -> str:
         OSError: if the file can't be read.
     """
     status = path.stat()
-    return _file_digest(str(path.resolve()), status.st_size, status.st_mtime_ns)
+    return _file_digest(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -27,6 +27,8 @@ MATERIAL = 0.005
 REFUTED = 0.10
 """A probe that leaves so much less of the subset than the row's number refutes the number."""
 
+_COLUMNS = ("position", "label", "success", "stage")
+
 
 class CannotCheck(Exception):  # noqa: N818 (what a rule says of a row, no error)
     """A rule can't look at something; the message says why."""
@@ -144,9 +146,9 @@ class RowEvidence:
         return tuple(cell for cell in self.row.cells if cell.role == role and cell.status == "done")
 
     def frame(self, cell: CellOutcome) -> pd.DataFrame:
-        """All rows of a cell."""
+        """All rows of a cell, with the columns that rules look at."""
         if cell.id not in self._frames:
-            self._frames[cell.id] = self._run.read_samples(cell.id)
+            self._frames[cell.id] = self._run.read_samples(cell.id, _COLUMNS)
         return self._frames[cell.id]
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,8 +40,8 @@ def pick(run: RunDirectory, outcome: RunOutcome) -> dict[ThreatModelSpec, pd.Dat
     names = outcome.record.dataset.get("class_names") or ()
     found = {}
     for threat_model in outcome.threat_models if clean else ():
-        offers = [_broken(run, outcome, row, clean, names) for row in by_worst(outcome.under(threat_model))]
-        chosen = _in_turn([offer for offer in offers if offer])
+        offers = (_broken(run, outcome, row, clean, names) for row in by_worst(outcome.under(threat_model)))
+        chosen = _in_turn(list(islice(filter(None, offers), _MOST)))  # no other row gets a turn
         if chosen:
             found[threat_model] = pd.DataFrame(chosen, columns=list(Example._fields))
     return found
@@ -65,8 +66,9 @@ def _broken(
     """The broken samples of the row's last attack that kept any, by sample."""
     for cell in reversed(row.of("suite") or row.of("oblivious")):
         try:
-            kept = read_some(run, _source(run, outcome, cell), clean)
-            records = run.read_samples(cell.id).set_index("sample_id").to_dict("index") if kept.sample_ids else {}
+            kept = read_some(run, _source(outcome, cell), clean)
+            rows = run.read_samples(cell.id, _COLUMNS) if kept.sample_ids else None
+            records = {} if rows is None else rows.set_index("sample_id").to_dict("index")
         except StoreError:  # nothing is lost but a picture; the leaderboard says which part is damaged
             continue
         purified = _purified(run, cell, kept.sample_ids)
@@ -80,11 +82,11 @@ def _broken(
     return {}
 
 
-def _source(run: RunDirectory, outcome: RunOutcome, cell: CellOutcome) -> str:
+def _source(outcome: RunOutcome, cell: CellOutcome) -> str:
     """The cell that keeps the points that a cell judged: those of an oblivious one were made for the bare model."""
     own = cell.result
-    for other in outcome.record.cells if cell.role == "oblivious" and own is not None else ():
-        made = run.read_cell(other)
+    rows = (*outcome.rows, *outcome.makers) if cell.role == "oblivious" and own is not None else ()
+    for made in (other.result for row in rows if row.bare for other in row.cells):
         if (
             own is not None
             and made is not None
@@ -92,7 +94,7 @@ def _source(run: RunDirectory, outcome: RunOutcome, cell: CellOutcome) -> str:
             and (made.model.id, made.threat_model, made.seed) == (own.model.id, own.threat_model, own.seed)
             and made.attack.model_dump(exclude={"id", "search"}) == own.attack.model_dump(exclude={"id", "search"})
         ):
-            return other
+            return made.cell
     return cell.id
 
 
@@ -144,6 +146,7 @@ _NUMBERS = (
     "clean_prediction", "clean_confidence", "adversarial_prediction", "adversarial_confidence", "bare_adversarial_prediction",
     "linf", "l2"
 )  # fmt: skip
+_COLUMNS = ("sample_id", "success", *_NUMBERS)
 
 
 def _class(names: Sequence[str], index: int) -> str:

@@ -227,15 +227,14 @@ class Driver:
             except StoreError as error:
                 self.progress.note(f"{reason_of(error)}; it is written anew")
         for planned in self.plan.cells:
-            self._old(planned)
+            if self.recognised.result(planned) is None:
+                self._old(planned)
 
     def _pending(self, planned: PlannedCell, *, needed: bool = False) -> list[Shard]:
         if planned.unavailable or planned.broken:
             return []
-        if not needed and self.recognised.result(planned) is not None:
-            return []
         try:
-            return pending_shards(self.plan, planned, self.directory, needed=needed)
+            return pending_shards(self.plan, planned, self.directory, self.recognised, needed=needed)
         except SchemaError:
             raise
         except StoreError as error:  # it fails when its turn comes, and stops no other cell

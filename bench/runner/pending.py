@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from bench.runner.preflight import Plan, PlannedCell
+from bench.runner.recognised import Recognised
 from bench.runner.shards import Shard
 from bench.store.run_directory import RunDirectory
 from bench.suites.families import running_order
@@ -58,19 +59,29 @@ def state(left: int, total: int) -> str:
     return "done" if not left else "to do" if left == total else "partly done"
 
 
-def pending_shards(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, needed: bool = False) -> list[Shard]:
+def pending_shards(
+    plan: Plan,
+    planned: PlannedCell,
+    directory: RunDirectory,
+    recognised: Recognised | None = None,
+    *,
+    needed: bool = False,
+) -> list[Shard]:
     """The shards of a cell that have samples without a row.
 
     Args:
         plan: the suite.
         planned: the cell.
         directory: the run.
+        recognised: knows finished cells without reading their rows.
         needed: whether a larger eps is going to need its examples: a success without its example is pending too.
 
     Raises:
         StoreError: where a part is damaged.
     """
-    rows = directory.read_samples(planned.id)
+    if recognised is not None and not needed and recognised.result(planned) is not None:
+        return []
+    rows = directory.read_samples(planned.id, ("sample_id", "sample_digest", "success"))
     known = dict(zip(rows["sample_id"], rows["sample_digest"], strict=True))
     done = {
         index

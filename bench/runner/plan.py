@@ -18,6 +18,7 @@ from bench.runner.options import RunSettings
 from bench.runner.passes import passes
 from bench.runner.pending import examples_bytes, look, pending_shards, state
 from bench.runner.preflight import Plan, PlannedCell, preflight
+from bench.runner.recognised import Recognised
 from bench.runner.worker import Worker
 from bench.store.corrupted import CorruptionStore
 from bench.store.run_directory import RunDirectory
@@ -25,9 +26,9 @@ from bench.suites.loaded import LoadedSuite
 from bench.suites.references import members
 
 CALIBRATION_IMAGES = 64
-
 TO_TRAIN = "to train"
 """The state of cells whose model a run trains first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -90,13 +91,14 @@ def estimate(loaded: LoadedSuite, settings: RunSettings) -> Outline:
     directory = RunDirectory(settings.directory(plan.suite.name))
     worker = Worker(plan.dataset, settings.places, device, settings.batch_size, calibration=plan.calibration)
     speeds: dict[str, tuple[float, float] | None] = {}
-    pending = look(plan, lambda planned, needed: _samples(plan, planned, directory, needed=needed))
+    recognised = Recognised(plan, directory)
+    pending = look(plan, lambda planned, needed: _samples(plan, planned, directory, recognised, needed=needed))
     rows = []
     for planned in plan.cells:
-        model = planned.cell.model.id
-        if model not in speeds:
+        model, left = planned.cell.model.id, pending[planned.id]
+        if left != 0 and model not in speeds:
             speeds[model] = None if planned.located is None else _speed(worker, planned)
-        rows.append(_row(plan, planned, pending[planned.id], speeds[model]))
+        rows.append(_row(plan, planned, left, speeds[model] if left != 0 else (0.0, 0.0)))
     rows += _corrupted(plan, directory, worker, speeds)
     untrained = tuple(f"{one.model}: {one.text}" for one in plan.untrained)
     return Outline(tuple(rows), examples_bytes(plan), describe(device), directory.path, untrained)
@@ -125,10 +127,13 @@ def _corrupted(
     return rows
 
 
-def _samples(plan: Plan, planned: PlannedCell, directory: RunDirectory, *, needed: bool) -> int | None:
+def _samples(
+    plan: Plan, planned: PlannedCell, directory: RunDirectory, recognised: Recognised, *, needed: bool
+) -> int | None:
     """Samples that are still to evaluate; ``None`` where the cell's files are damaged."""
     try:
-        return sum(len(shard.members) for shard in pending_shards(plan, planned, directory, needed=needed))
+        shards = pending_shards(plan, planned, directory, recognised, needed=needed)
+        return sum(len(shard.members) for shard in shards)
     except StoreError:
         return None
 

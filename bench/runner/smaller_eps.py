@@ -59,7 +59,7 @@ class SmallerEps:
         return self._read[1]
 
     def _successes(self, planned: PlannedCell) -> Examples | None:
-        rows = self._directory.read_samples(planned.id)
+        rows = self._directory.read_samples(planned.id, ("sample_id", "success"))
         broken = set(rows["sample_id"][rows["success"].astype(bool)])
         examples = self._directory.read_examples(planned.id)
         if not broken <= set(examples.sample_ids):

@@ -22,12 +22,12 @@ IntArray = npt.NDArray[np.int64]
 AnyArray = npt.NDArray[Any]  # Any: numbers of whatever type holds them exactly
 _VERDICTS = ["clean_correct", "success", "robust"]
 _HALVES = ["even_correctness", "odd_correctness"]
-_KEPT = ["clean_correct", "robust", "minimal_distance"]
+_WORDS = ["sample_id", "sample_digest"]
+_KEPT = ["position", "clean_correct", "robust", "minimal_distance"]
 """Columns that are kept as they are."""
 _COLUMNS = [
     "position",
-    "sample_id",
-    "sample_digest",
+    *_WORDS,
     *_VERDICTS,
     "minimal_distance",
     "forwards",
@@ -178,31 +178,29 @@ class Joined:
 
 def _columns(rows: pd.DataFrame) -> dict[str, FloatArray]:
     """What is kept of the rows of a cell, each of shape (n,)."""
-    kept = {name: rows[name].to_numpy(dtype=float) for name in ("position", *_KEPT)}
-    kept["clean_correctness"] = _or(rows["clean_correctness"], rows["clean_correct"])
-    kept["correctness"] = _or(rows["correctness"], rows["robust"])
-    kept |= {half: _or(rows[half], rows["correctness"].fillna(rows["robust"].astype(float))) for half in _HALVES}
-    right = (rows["certified_prediction"] == rows["label"]).to_numpy(dtype=bool)
-    radii = rows["certified_radius"].to_numpy(dtype=float)
+    found = {name: rows[name].to_numpy(dtype=float) for name in _COLUMNS if name not in _WORDS}
+    kept = {name: found[name] for name in _KEPT}
+    kept["clean_correctness"] = _or(found["clean_correctness"], found["clean_correct"])
+    kept["correctness"] = _or(found["correctness"], found["robust"])
+    kept |= {half: _or(found[half], kept["correctness"]) for half in _HALVES}
+    right, radii = found["certified_prediction"] == found["label"], found["certified_radius"]
     kept["certified_radius"] = np.where(right | np.isnan(radii), radii, 0.0)
-    kept["passes"] = (rows["forwards"] + rows["backwards"]).to_numpy(dtype=float)
-    kept["queries"] = rows["queries"].where(rows["queries"] >= 0).to_numpy(dtype=float)
+    kept["passes"] = found["forwards"] + found["backwards"]
+    kept["queries"] = np.where(found["queries"] >= 0, found["queries"], np.nan)
     return kept
 
 
-def _or(shares: pd.Series[float], verdicts: pd.Series[bool] | pd.Series[float]) -> FloatArray:
+def _or(shares: FloatArray, verdicts: FloatArray) -> FloatArray:
     """Shares of draws; files from before them have none, and the verdict is all there is."""
-    known = shares.to_numpy(dtype=float)
-    result: FloatArray = np.where(np.isnan(known), verdicts.to_numpy(dtype=float), known)
+    result: FloatArray = np.where(np.isnan(shares), verdicts, shares)
     return result
 
 
 def _consistent(rows: pd.DataFrame, cell: str) -> None:
-    verdicts = rows[_VERDICTS]
-    if verdicts.isna().any(axis=None):
+    if any(rows[name].dtype != bool and rows[name].isna().any() for name in _VERDICTS):
         raise StoreError(f"cell {cell}: a sample has no verdict")
-    verdicts = verdicts.astype(bool)
-    wrong = verdicts["robust"] & (verdicts["success"] | ~verdicts["clean_correct"])
+    clean_correct, success, robust = (rows[name].to_numpy(dtype=bool) for name in _VERDICTS)
+    wrong = robust & (success | ~clean_correct)
     if wrong.any():
         sample = rows["sample_id"][wrong].iloc[0]
         raise StoreError(f"cell {cell}: sample {sample} is recorded as robust, but also as broken or wrong when clean")

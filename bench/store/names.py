@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -21,7 +20,7 @@ class Names:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._listed: dict[str, tuple[int, Mapping[str, list[str]]]] = {}
+        self._listed: dict[str, tuple[int, dict[str, list[str]]]] = {}
 
     def path(self, kind: str, cell: str, suffix: str = "") -> Path | None:
         """Where a cell's file or directory lies; ``None`` where there is none.
@@ -36,6 +35,16 @@ class Names:
             return exact
         found = self.of(kind, hash_of(cell), suffix)
         return self._path / kind / found[0] if found else None
+
+    def wrote(self, kind: str, name: str) -> None:
+        """This process has put a file or a directory there: what was listed before still holds beside it."""
+        if kind not in self._listed:
+            return
+        names = self._listed[kind][1].setdefault(hash_of(name), [])
+        if name not in names:
+            names.append(name)
+            names.sort()
+        self._listed[kind] = ((self._path / kind).stat().st_mtime_ns, self._listed[kind][1])
 
     def of(self, kind: str, wanted: str, suffix: str) -> list[str]:
         """The names in a directory that end with this hash and the suffix, sorted.
@@ -55,7 +64,7 @@ class Names:
         return self._listed[kind][1].get(f"{wanted}{suffix}", [])
 
 
-def _by_hash(directory: Path) -> Mapping[str, list[str]]:
+def _by_hash(directory: Path) -> dict[str, list[str]]:
     """What stands behind the last hyphen: the hash and the suffix."""
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(directory)):

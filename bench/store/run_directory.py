@@ -78,6 +78,7 @@ class RunDirectory:
         """Writes ``cells/<cell>.json``, in place of an older record of the same cell."""
         path = self.path / "cells" / f"{result.cell}.json"
         write_text(path, result.model_dump_json(indent=1) + "\n")
+        self._names.wrote("cells", path.name)
         for name in self._names.of("cells", hash_of(result.cell), ".json"):
             if name != path.name:
                 with explained(path.with_name(name)):
@@ -225,11 +226,13 @@ class RunDirectory:
             if old_records and examples_path.is_file():
                 examples = _merge(parts.read_examples(examples_path), examples, new)
             parts.write_examples(examples_path, examples)
+            self._names.wrote("adversarial", examples_path.parent.name)
         if purified is not None:
             self._write_purified(cell, index, purified, new if old_records else None)
         kept = [record for record in old_records if record.sample_id not in new]
         merged = sorted([*kept, *records], key=lambda record: record.position)
         parts.write_rows(rows_path, merged, [*reports, report])
+        self._names.wrote("samples", rows_path.parent.name)
 
     def _write_purified(self, cell: str, index: int, purified: parts.Examples, new: set[str] | None) -> None:
         """Adds to those of samples that aren't ``new``; ``None``: to nothing. A damaged older file only costs pictures."""
@@ -323,13 +326,15 @@ class RunDirectory:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"{path}: can't read: {error}") from error
-        version = _version(text)
-        if version is not None:
-            parts.check_version(version, path)
         try:
-            return kind.model_validate_json(text)
+            record = kind.model_validate_json(text)
         except ValidationError as error:
+            version = _version(text)  # a newer record may have other fields
+            if version is not None:
+                parts.check_version(version, path)
             raise StoreError(f"{path}: damaged: {damage(error)}") from error
+        parts.check_version(record.schema_version, path)
+        return record
 
 
 class _Versioned(BaseModel):

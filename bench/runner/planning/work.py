@@ -9,6 +9,7 @@ from bench.errors import SchemaError, StoreError
 from bench.runner.corruption_run import pending_samples
 from bench.runner.pending import look, pending_shards
 from bench.runner.preflight import Plan, PlannedCell
+from bench.runner.recognised import Recognised
 from bench.runner.shards import Shard
 from bench.store.corrupted import CorruptionStore
 from bench.store.run_directory import RunDirectory
@@ -53,13 +54,13 @@ def pending_work(plan: Plan, directory: RunDirectory) -> Work:
     Raises:
         SchemaError: where a newer bench has written there.
     """
-    damaged = set[str]()
+    damaged, recognised = set[str](), Recognised(plan, directory)
 
     def pending(planned: PlannedCell, needed: bool) -> list[Shard]:
         if planned.unavailable or planned.broken:
             return []
         try:
-            return pending_shards(plan, planned, directory, needed=needed)
+            return pending_shards(plan, planned, directory, recognised, needed=needed)
         except SchemaError:
             raise
         except StoreError:

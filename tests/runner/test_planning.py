@@ -19,7 +19,7 @@ from bench.registry import ALL
 from bench.runner.events import Silent
 from bench.runner.options import RunSettings
 from bench.runner.passes import Passes
-from bench.runner.planning import files, fleet, peaks
+from bench.runner.planning import files, fleet, peaks, sources
 from bench.runner.planning.duration import correction, shard_seconds
 from bench.runner.planning.forecast import Request, calibrate, forecast
 from bench.runner.planning.speeds import Calibration, Point, RowSpeed
@@ -199,6 +199,15 @@ def test_speeds_are_measured_once(suite: Write) -> None:
     files.write(kept, measured.model_copy(update={"torch": "1.0"}))
     forecast(load_suite(path), settings(path), Request("1xcpu"), second)
     assert second.said == first.said, "figures of another torch say nothing"
+
+
+@pytest.mark.parametrize("others", [0.0, 64.0])
+def test_a_plan_says_that_others_used_the_cores(suite: Write, monkeypatch: pytest.MonkeyPatch, others: float) -> None:
+    monkeypatch.setattr(sources, "others_at_work", lambda enough: others)
+    path = suite(samples=2, attacks="fgsm")
+    for _ in range(2):  # measured, and kept
+        (device,) = forecast(load_suite(path), settings(path), Request("1xcpu")).devices
+        assert device.source.endswith("UTC, while other processes used its cores") == (others > 0)
 
 
 def test_speeds_of_another_device(suite: Write, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Known:
         best: tuple[pd.DataFrame, tuple[ShardReport, ...], str] = (pd.DataFrame(), (), "")
         for place in self._places:
             try:
-                rows, reports = place.directory.read_part_frames(planned.id)
+                rows, reports = place.directory.read_part_frames(planned.id, ("forwards", "backwards"))
             except SchemaError:
                 raise
             except StoreError:  # damaged: it says nothing

@@ -13,6 +13,7 @@ import torch
 from bench.errors import BenchError, SchemaError, StoreError
 from bench.runner.devices import choose, describe
 from bench.runner.executors.opening import worker_of
+from bench.runner.neighbours import BUSY, cores, others_at_work
 from bench.runner.options import RunSettings
 from bench.runner.planning import files
 from bench.runner.planning.calibrate import Planned, empty, label_of, measure, row_key
@@ -139,6 +140,8 @@ class Speeds:
         if not missing:
             return kept
         worker = worker_of(self.plan.dataset, self.plan.calibration, self.settings, self.settings.places, device)
+        enough = BUSY * cores()
+        shared = device.type == CPU and others_at_work(enough) >= enough
         found = list[RowSpeed]()
         for number, one in enumerate(missing, start=1):
             label = label_of(one.cell)
@@ -147,7 +150,7 @@ class Speeds:
                 found.append(measure(worker, one, most))
             except (Exception, SystemExit) as error:  # noqa: BLE001 (the row's edge: its cells have no time)
                 self.note(f"{label} can't be measured: {reason_of(error)}")
-        kept = kept.with_rows(tuple(found), now())
+        kept = kept.with_rows(tuple(found), now(), shared=shared)
         files.write(path, kept)
         return kept
 
@@ -172,4 +175,5 @@ def _serves(row: RowSpeed | None, speeds: Speeds, most: int) -> bool:
 
 
 def _said(calibration: Calibration) -> str:
-    return f"{calibration.processor}, {calibration.device}, {calibration.made[:16].replace('T', ' ')} UTC"
+    shared = ", while other processes used its cores" if calibration.shared else ""
+    return f"{calibration.processor}, {calibration.device}, {calibration.made[:16].replace('T', ' ')} UTC{shared}"

@@ -87,17 +87,20 @@ class Calibration(BaseModel):
     bench: str
     made: str
     """when it was last measured, in UTC"""
+    shared: bool = False
+    """whether other processes used the cores of a CPU while it was measured"""
     rows: tuple[RowSpeed, ...] = ()
 
     def row(self, key: str) -> RowSpeed | None:
         """The speeds of one model behind its defense, if they are here."""
         return next((row for row in self.rows if row.key == key), None)
 
-    def with_rows(self, rows: tuple[RowSpeed, ...], made: str) -> Calibration:
+    def with_rows(self, rows: tuple[RowSpeed, ...], made: str, *, shared: bool) -> Calibration:
         """The same with newer figures in the place of older ones."""
         new = {row.key for row in rows}
         kept = tuple(row for row in self.rows if row.key not in new)
-        return self.model_copy(update={"rows": kept + rows, "made": made})
+        shared = shared or (self.shared and bool(kept))
+        return self.model_copy(update={"rows": kept + rows, "made": made, "shared": shared})
 
 
 def seconds(points: tuple[Point, ...], samples: FloatArray, bound: Bound) -> FloatArray:

@@ -14,6 +14,8 @@ OUTSIDE = ("outside", "not-finite")
 DISAGREE = ("prediction", "success")
 UNFINISHED = ("missing", "not-verifiable")
 """Kinds that speak of cells without a number, and of models that aren't here."""
+ELSEWHERE = "corrupted-image"
+"""Kind that speaks of libraries here, which may round a pixel otherwise; what the model says of it is looked at, too."""
 _VERSIONS = ("robustness-bench", "torch", "torchvision", "numpy", "python")
 _MINOR = ("numpy", "python")
 HALF_A_LEVEL = Fraction(1, 510)
@@ -47,7 +49,7 @@ def hairline(evidence: Evidence) -> Iterable[Found]:
 
 def records_disagree(evidence: Evidence) -> Iterable[Found]:
     """Files that the verifier refuses for any other reason."""
-    known = (*OUTSIDE, *DISAGREE, *UNFINISHED)
+    known = (*OUTSIDE, *DISAGREE, *UNFINISHED, ELSEWHERE)
     yield from _problems(evidence, lambda problem: problem.kind not in known)
 
 

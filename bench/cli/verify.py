@@ -50,6 +50,8 @@ def verify(
 ) -> None:
     """Check a run again from disk: every saved example with the real model, every row, metric, id and file.
 
+    Corrupted images are made or read again and judged, up to 1,000 of each corruption cell.
+
     Nothing is believed that can be checked, and nothing is written into the run. What can't be read or checked is a problem,
     and the rest is checked all the same: exit code 6 where there is any problem, 0 where there is none. Verdicts that differ
     by no more than rounding, and successes that hang on it, are listed apart and are no problems.
@@ -125,9 +127,15 @@ def _say_verified(done: Verification) -> None:
         )
         for cell in done.cells
     ]
-    print(tabulate(lines, head, disable_numparse=True, colalign=("left", "left", *["right"] * 6)))
-    print("rounded to 8 bits: successes that are still one as an image of 8 bits per channel, judged by the real model")
-    left = [(cell.label, text) for cell in done.cells for text in cell.unchecked]
+    if lines:
+        print(tabulate(lines, head, disable_numparse=True, colalign=("left", "left", *["right"] * 6)))
+        print(
+            "rounded to 8 bits: successes that are still one as an image of 8 bits per channel, judged by the real model"
+        )
+    if done.corrupted:
+        print("\n" * bool(lines), end="")
+        _say_corrupted(done.corrupted)
+    left = [(cell.label, text) for cell in (*done.cells, *done.corrupted) for text in cell.unchecked]
     for title, texts in (
         ("not checked", dict.fromkeys(f"{label}: {text}" for label, text in left)),
         ("left alone", dict.fromkeys(done.notes)),
@@ -141,14 +149,37 @@ def _say_verified(done: Verification) -> None:
         _list(done.hairline)
     _problems(done.problems)
     print()
-    counted = f"{_many(done.examples, 'example')} of {_many(len(done.cells), 'cell')}"
+    parts = [f"{_many(done.examples, 'example')} of {_many(len(done.cells), 'cell')}"] if done.cells else []
+    if done.corrupted:
+        cells = _many(len(done.corrupted), "corruption cell")
+        parts.append(f"{_many(done.corrupted_images, 'corrupted image')} of {cells}")
+    counted = ", ".join(parts) or "0 cells"
     if done.sound:
-        print(
-            f"verified: {counted} and all rows, metrics and ids agree with the models and images here; what no attack found, "
-            "no verification finds: every robust accuracy stays an upper bound"
-        )
+        bound = "; what no attack found, no verification finds: every robust accuracy stays an upper bound"
+        agree = f"verified: {counted} and all rows, metrics and ids agree with the models and images here"
+        print(agree + (bound if done.cells else ""))
     else:
         print(f"not verified: {_many(len(done.problems), 'problem')}; {counted} judged again")
+
+
+def _say_corrupted(cells: Iterable[CellVerification]) -> None:
+    """A line per model and defense: there may be 75 cells of each."""
+    from tabulate import tabulate
+
+    rows: dict[str, list[CellVerification]] = {}
+    for cell in cells:
+        rows.setdefault(cell.label.rpartition(" | ")[0] or cell.label, []).append(cell)
+    head = ("under common corruptions", "cells", "rows", "judged again", "hairline")
+    lines = []
+    for label, own in rows.items():
+        states = {status: sum(cell.status == status for cell in own) for status in dict.fromkeys(c.status for c in own)}
+        counts = (
+            sum(cell.rows for cell in own),
+            sum(cell.examples for cell in own),
+            sum(c.hairline for c in own) or "–",
+        )
+        lines.append((label, ", ".join(f"{count} {status}" for status, count in states.items()), *counts))
+    print(tabulate(lines, head, disable_numparse=True, colalign=("left", "left", "right", "right", "right")))
 
 
 def _rounded(cell: CellVerification) -> str:

@@ -40,6 +40,10 @@ class AuditSettings:
     samples: int | None = None
 
 
+CORRUPTED = 20
+"""Images of a corruption cell that are made and judged again: each audit would else take what the run took."""
+
+
 def audit_run(run: Path, settings: AuditSettings | None = None, progress: Progress | None = None) -> AuditRecord:
     """Audits a run and writes ``audit.json``. Probes that ran before, on the same cells, are not run again.
 
@@ -116,7 +120,11 @@ def _verified(directory: RunDirectory, settings: AuditSettings, progress: Progre
     progress.note("audit: verifying the saved examples")
     try:
         found = verify_run(
-            directory.path, places=settings.places, device=settings.device, batch_size=settings.batch_size
+            directory.path,
+            places=settings.places,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            corrupted=CORRUPTED,
         )
     except WriteError:
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import SchemaError, StoreError
+from bench.store.audit import Finding
 from bench.store.corrupted import CorruptionResult, CorruptionStore
 from bench.store.records import RunRecord
 from bench.store.run_directory import RunDirectory
@@ -126,13 +127,19 @@ def _first(texts: Iterable[str]) -> str:
     return next(filter(None, texts), "")
 
 
-def read_corruptions(run: RunDirectory, record: RunRecord, positions: tuple[int, ...]) -> tuple[CorruptedRow, ...]:
+def read_corruptions(
+    run: RunDirectory,
+    record: RunRecord,
+    positions: tuple[int, ...],
+    findings: Callable[[str], Sequence[Finding]] = lambda cell: (),
+) -> tuple[CorruptedRow, ...]:
     """The rows of a run's corruption cells, in the suite's order; none where the suite has none.
 
     Args:
         run: the run.
         record: its ``run.json``.
         positions: the samples that count, sorted.
+        findings: of a cell, what the audit found: what it calls invalid makes the cell an error.
 
     Raises:
         StoreError: where a cell's record is damaged, or the cells aren't those of the suite. A damaged part file makes its
@@ -149,17 +156,19 @@ def read_corruptions(run: RunDirectory, record: RunRecord, positions: tuple[int,
     for cell, identity in zip(cells, record.corruption_cells, strict=True):
         key = (cell.model.id, cell.defense_id)
         bare[key] = cell.defense.name == "none"
-        found.setdefault(key, []).append(_outcome(store, cell, identity, np.asarray(positions, dtype=np.int64)))
+        refuted = next((one.message for one in findings(identity) if one.severity == "invalid"), "")
+        places = np.asarray(positions, dtype=np.int64)
+        found.setdefault(key, []).append(_outcome(store, cell, identity, places, refuted))
     return tuple(CorruptedRow(*key, bare[key], tuple(row)) for key, row in found.items())
 
 
 def _outcome(
-    store: CorruptionStore, cell: CorruptionCell, identity: str, positions: npt.NDArray[np.int64]
+    store: CorruptionStore, cell: CorruptionCell, identity: str, positions: npt.NDArray[np.int64], refuted: str
 ) -> CorruptedCell:
     result = store.read_result(identity)
     shares, clean = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
     names = {name: np.full(len(positions), "", dtype=object) for name in _NAMES}
-    damage = ""
+    damage = f"the audit found: {refuted}" if refuted else ""
     try:
         rows = store.read(identity).rows
         rows = rows[rows["position"].isin(positions)]

@@ -290,7 +290,7 @@ def read_outcomes(run: RunDirectory, *, audited: bool = True) -> RunOutcome:
         if cells
     ]
     shown = [any(cell.role != "prerequisite" for cell in row.cells) for row in made]
-    corrupted = read_corruptions(run, record, positions)
+    corrupted = read_corruptions(run, record, positions, found.of_cell)
     images = joined.sample_ids, joined.sample_digests
     return RunOutcome(
         record,

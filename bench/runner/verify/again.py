@@ -177,12 +177,12 @@ class Again:
         assert self.clean is not None
         clean = Prediction(*(column[some.rows] for column in self.clean))
         compared = self._compared(some.rows)
-        compare_judged(compared, clean, prediction, _asked(points, y), _asked(x, y))
+        compare_judged(compared, clean, prediction, some_of(points, y), some_of(x, y))
         compare_distances(compared, x.cpu(), points.cpu(), self.ball)
         beside = beside_the_bare(worker, self.cell, members, x, y, points).columns
         if beside:
             compare_bare(
-                compared, "bare_adversarial_prediction", beside["bare_adversarial_prediction"], _asked(points, y)
+                compared, "bare_adversarial_prediction", beside["bare_adversarial_prediction"], some_of(points, y)
             )
             compare_quality(compared, {name: beside[name] for name in beside if not name.startswith("bare_")})
         counts.examples += len(members)
@@ -221,7 +221,7 @@ class Again:
             self.found.add(kind, what, cell=self.identity, samples=samples, detail=detail)
 
 
-def _asked(images: Tensor, y: Tensor) -> Ask:
+def some_of(images: Tensor, y: Tensor) -> Ask:
     """Some of these images."""
 
     def ask(rows: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from bench.runner.judge import Prediction, Scoring
 from bench.runner.verify.hairline import HAIRLINE, Possible, Range, possible
 from bench.runner.verify.results import Found, Kind
 from bench.runner.worker import Worker
-from bench.suites.cells import Cell
+from bench.suites.cells import Defended
 from bench.threat_models.base import ThreatModel
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Compared:
     def __init__(
         self,
         worker: Worker,
-        cell: Cell,
+        cell: Defended,
         identity: str,
         frame: pd.DataFrame,
         rows: Tensor,
@@ -206,6 +206,42 @@ def compare_judged(compared: Compared, clean: Prediction, judged: Prediction, as
             "rejection_margin": judged.rejection_margin,
         }
     )
+
+
+def compare_corrupted(compared: Compared, clean: Prediction, judged: Prediction, ask: Ask, ask_clean: Ask) -> None:
+    """What the rows say of corrupted images.
+
+    Args:
+        compared: the rows.
+        clean: the model's predictions on the clean images, M of them.
+        judged: those on the corrupted ones.
+        ask: the corrupted images.
+        ask_clean: the clean ones.
+    """
+
+    def allowed(rows: Sequence[int], recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        before, may = _possible(compared, rows, ask_clean), _possible(compared, rows, ask)
+        return {
+            "clean_prediction": before.predicted(recorded["clean_prediction"]),
+            "clean_correct": before.correct(recorded["clean_correct"]),
+            "clean_correctness": before.right.holds(recorded["clean_correctness"]),
+            "prediction": may.predicted(recorded["prediction"]),
+            "correct": may.correct(recorded["correct"]),
+            "correctness": may.right.holds(recorded["correctness"]),
+            "rejected": may.rejects(recorded["rejected"]),
+        }
+
+    here = {
+        "clean_prediction": clean.predicted,
+        "clean_correct": clean.correct,
+        "clean_correctness": clean.right,
+        "prediction": judged.predicted,
+        "correct": judged.correct,
+        "correctness": judged.right,
+        "rejected": judged.rejected,
+    }
+    compared.verdicts(here, dict.fromkeys(here, "prediction"), allowed)
+    compared.numbers({"margin": judged.margin, "confidence": judged.confidence})
 
 
 def compare_bare(compared: Compared, column: str, here: Tensor, ask: Ask) -> None:

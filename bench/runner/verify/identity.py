@@ -121,11 +121,11 @@ def _own(subject: Subject, found: Found) -> None:
 
 def _reasons(planned: PlannedCell, result: CellResult) -> Iterator[str]:
     """What a record says otherwise than the cell that has its id."""
-    words = _differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision)))
+    words = differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision)))
     yield from (f"{path} is {there}, the id was made with {here}" for path, here, there in words)
     facts = result.provenance.get("facts")
     if isinstance(facts, dict):
-        then = _differences(planned.made_of, facts)
+        then = differences(planned.made_of, facts)
         yield from (f"facts.{path} is {there}, the id was made with {here}" for path, here, there in then)
 
 
@@ -175,7 +175,7 @@ def _renamed(subject: Subject, planned: PlannedCell, found: Found) -> None:
     own = result.provenance.get("facts")
     if isinstance(own, dict) and hash_of(recorded_cell(result, "").id(own)) != hash_of(result.cell):
         return  # told with the id
-    for path, here, there in _differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision))):
+    for path, here, there in differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision))):
         message = f"cells/{result.cell}.json: {path} is {there}, the suite in run.json has {here}"
         found.add("identity", message, cell=subject.id)
     located, told = planned.located, result.provenance.get("published")
@@ -205,7 +205,7 @@ def _changed(subject: Subject, planned: PlannedCell, found: Found) -> None:
     result = subject.result
     assert result is not None
     subject.blocked = planned.unavailable or planned.broken
-    words = _differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision)))
+    words = differences(_words(planned.cell), _words(recorded_cell(result, planned.cell.precision)))
     for path, here, there in words:
         found.add("identity", f"run.json: its suite has {path} {here}, the cell was run with {there}", cell=subject.id)
     if subject.blocked or result.status == "unavailable":  # what isn't here, or wasn't then, has no digests
@@ -214,10 +214,10 @@ def _changed(subject: Subject, planned: PlannedCell, found: Found) -> None:
     known = ("weights", "architecture", "dataset")  # of what older records tell
     then = facts if isinstance(facts, dict) else {name: result.provenance.get(name) for name in known}
     now = planned.made_of if isinstance(facts, dict) else {name: planned.facts.get(name) for name in known}
-    differences = _differences(now, then)
-    others = [one for one in differences if one[0] != "smaller_eps"] or differences
-    for path, fact, other in others:
-        found.add("identity", _fact(path, other, fact), cell=subject.id)
+    differing = differences(now, then)
+    others = [one for one in differing if one[0] != "smaller_eps"] or differing
+    for path, here, there in others:
+        found.add("identity", changed_fact(path, there, here), cell=subject.id)
     if not words and not others:
         found.add(
             "identity",
@@ -226,7 +226,7 @@ def _changed(subject: Subject, planned: PlannedCell, found: Found) -> None:
         )
 
 
-def _fact(path: str, then: str, now: str) -> str:
+def changed_fact(path: str, then: str, now: str) -> str:
     """A fact that was another."""
     name, _, rest = path.partition(".")
     if name in ("attack_libraries", "defense_libraries"):
@@ -240,7 +240,7 @@ def _paired(subjects: Sequence[Subject], planned: Sequence[PlannedCell]) -> list
     distances = sorted(
         (
             (
-                len(_differences(_words(one.cell), _words(recorded_cell(subject.result, one.cell.precision)))),
+                len(differences(_words(one.cell), _words(recorded_cell(subject.result, one.cell.precision)))),
                 place,
                 other,
             )
@@ -276,11 +276,11 @@ def _words(cell: Cell) -> dict[str, Any]:  # Any: JSON values
     }
 
 
-def _differences(here: Any, there: Any, path: str = "") -> list[tuple[str, str, str]]:  # Any: JSON values
-    """Path, value here and value there of all that differs."""
+def differences(here: Any, there: Any, path: str = "") -> list[tuple[str, str, str]]:  # Any: JSON values
+    """Path, value here and value there of all that differs, digests cut."""
     if isinstance(here, dict) and isinstance(there, dict):
         inner = [
-            _differences(here.get(key), there.get(key), f"{path}.{key}" if path else str(key))
+            differences(here.get(key), there.get(key), f"{path}.{key}" if path else str(key))
             for key in dict.fromkeys((*here, *there))
         ]
         return [one for some in inner for one in some]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_type_hints
 
 from bench.errors import StoreError
 from bench.runner.verify.results import Found
 from bench.store import parts
+from bench.store.corrupted import CorruptedRecord
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import CellResult, SampleRecord
 from bench.store.run_directory import RunDirectory, hash_of
@@ -70,7 +71,7 @@ def read_rows(directory: RunDirectory, cell: str, found: Found) -> Rows:
     for path in directory.sample_parts(cell):
         try:
             part = parts.read_rows(path)
-            frames.append(_own(_typed(part.rows, path), inside(directory, path), cell, found))
+            frames.append(_own(typed(part.rows, path), inside(directory, path), cell, found))
             reports += part.reports
         except StoreError as error:
             found.add("unreadable", _first(error), cell=cell)
@@ -93,23 +94,27 @@ def _own(rows: pd.DataFrame, name: str, cell: str, found: Found) -> pd.DataFrame
     return rows[~strange]
 
 
-def _typed(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def typed(
+    rows: pd.DataFrame, path: Path, record: type[SampleRecord] | type[CorruptedRecord] = SampleRecord
+) -> pd.DataFrame:
     """The columns in the types of the records.
+
+    Args:
+        rows: of one file.
+        path: the file.
+        record: what a row is.
 
     Raises:
         StoreError: where a value is none of that type.
     """
     try:
-        if rows.drop(columns=_floats()).isna().any(axis=None):
+        kinds = get_type_hints(record)
+        floats = [name for name, kind in kinds.items() if kind is float]
+        if rows.drop(columns=floats).isna().any(axis=None):
             raise ValueError("a value is missing")
-        kinds = get_type_hints(SampleRecord)
-        return rows.astype({name: _TYPES[kinds[name].__name__] for name in SampleRecord._fields}, errors="raise")
+        return rows.astype({name: _TYPES[kinds[name].__name__] for name in record._fields}, errors="raise")
     except (ValueError, TypeError, OverflowError) as error:
         raise StoreError(f"{path}: damaged ({error})") from error
-
-
-def _floats() -> list[str]:
-    return [name for name, kind in get_type_hints(SampleRecord).items() if kind is float]
 
 
 def read_parts(directory: RunDirectory, cell: str, found: Found) -> Iterator[Part]:
@@ -154,13 +159,28 @@ def check_seals(directory: RunDirectory, cell: str, result: CellResult, found: F
         Why they couldn't be compared; empty where they were.
     """
     sealed = result.provenance.get("parts")
-    record = f"cells/{result.cell}.json"
     if sealed is None and "facts" not in result.provenance:
         return "its record is from before the files' digests were kept"
+    compare_seals(directory, cell, f"cells/{result.cell}.json", sealed, directory.parts_of(cell), found)
+    return ""
+
+
+def compare_seals(
+    directory: RunDirectory, cell: str, record: str, sealed: object, there: Mapping[str, Path], found: Found
+) -> None:
+    """Compares files with their digests.
+
+    Args:
+        directory: the run.
+        cell: id of the cell.
+        record: the file with the digests.
+        sealed: the digests by name, as it has them.
+        there: the files by name.
+        found: gets the problems.
+    """
     if not isinstance(sealed, dict):
         found.add("seal", f"{record}: the digests of its files are gone", cell=cell)
-        return ""
-    there = directory.parts_of(cell)
+        return
     for name in sorted({*sealed, *there}):
         if name not in there:
             found.add("seal", f"{name} is gone", cell=cell)
@@ -175,7 +195,6 @@ def check_seals(directory: RunDirectory, cell: str, result: CellResult, found: F
             if digest != sealed[name]:
                 then = str(sealed[name])[:12]
                 found.add("seal", f"{name} has the digest {digest[:12]}, it was finished with {then}", cell=cell)
-    return ""
 
 
 def _digest(path: Path) -> str:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from bench.errors import BenchError
+
 Kind: TypeAlias = Literal[
     "unreadable",
     "missing",
@@ -15,6 +17,7 @@ Kind: TypeAlias = Literal[
     "seal",
     "row",
     "clean-image",
+    "corrupted-image",
     "missing-example",
     "not-finite",
     "outside",
@@ -99,6 +102,7 @@ class Verification:
         hairline: verdicts that rounding decides: no problem, but to be known.
         cells: what was checked of each cell that the run lists.
         notes: what lies in the directory and was left alone.
+        corrupted: the same of each corruption cell; its examples are corrupted images.
     """
 
     directory: Path
@@ -106,6 +110,7 @@ class Verification:
     hairline: tuple[VerifyProblem, ...]
     cells: tuple[CellVerification, ...]
     notes: tuple[str, ...] = ()
+    corrupted: tuple[CellVerification, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -116,6 +121,11 @@ class Verification:
     def examples(self) -> int:
         """Examples that were judged again, over all cells."""
         return sum(cell.examples for cell in self.cells)
+
+    @property
+    def corrupted_images(self) -> int:
+        """Corrupted images that were judged again, over all corruption cells."""
+        return sum(cell.examples for cell in self.corrupted)
 
     def as_json(self) -> dict[str, Any]:  # Any: JSON values
         """The whole result as JSON values."""
@@ -184,3 +194,14 @@ def _text(what: str, piece: _Piece) -> str:
     detail = f": {piece.detail}" if piece.detail else ""
     many = f"{len(piece.samples)} samples, first " if len(piece.samples) > 1 else ""
     return f"{what} ({many}{piece.samples[0]}{detail})"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def reason_of(error: BaseException) -> str:
+    """The same, with its kind where it isn't one of ours."""
+    return first_line(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {first_line(error)}"

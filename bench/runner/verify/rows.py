@@ -13,6 +13,7 @@ from bench.datasets.base import Dataset
 from bench.runner.verify.results import Found, Kind
 from bench.suites.cells import Cell
 from bench.suites.declared import declared
+from bench.suites.spec import DefenseSpec
 from bench.threat_models.base import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -75,6 +76,40 @@ def check_rows(rows: pd.DataFrame, cell: Cell, identity: str, found: Found) -> N
     """
     for rule in _rules(rows, cell):
         _samples(found, identity, rows, rule.broken, "row", rule.what, *rule.shown)
+
+
+def check_corrupted_rows(rows: pd.DataFrame, defense: DefenseSpec, identity: str, found: Found) -> None:
+    """The same of a corruption cell.
+
+    Args:
+        rows: of one cell.
+        defense: its defense.
+        identity: its id.
+        found: gets the problems.
+    """
+    for rule in _corrupted_rules(rows, declared(defense).stochastic):
+        _samples(found, identity, rows, rule.broken, "row", rule.what, *rule.shown)
+
+
+def _corrupted_rules(rows: pd.DataFrame, stochastic: bool) -> Iterator[Rule]:
+    label = rows["label"].to_numpy()
+    for share, verdict, prediction in (
+        ("clean_correctness", "clean_correct", "clean_prediction"),
+        ("correctness", "correct", "prediction"),
+    ):
+        values, right = rows[share].to_numpy(dtype=float), _flags(rows, verdict)
+        yield Rule(~((values >= 0) & (values <= 1)), f"{share} is no share", (share,))
+        yield Rule((values > 0.5) != right, f"{verdict} isn't the majority's", (share, verdict))
+        if not stochastic:
+            yield Rule(values != right, f"{share} isn't the verdict", (share, verdict))
+            other = right & (rows[prediction].to_numpy() != label)
+            yield Rule(other, f"{verdict} isn't what the prediction says", ("label", prediction))
+    confidence = rows["confidence"].to_numpy(dtype=float)
+    yield Rule(~((confidence >= 0) & (confidence <= 1 + _ROUNDING)), "confidence is no probability", ("confidence",))
+    if not stochastic:
+        rejected, correct = _flags(rows, "rejected"), _flags(rows, "correct")
+        said = (rows["prediction"].to_numpy() == label) & ~rejected
+        yield Rule(correct != said, "correct isn't what the prediction says", ("label", "prediction", "rejected"))
 
 
 def _rules(rows: pd.DataFrame, cell: Cell) -> Iterator[Rule]:

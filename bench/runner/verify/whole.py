@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import BenchError, StoreError
+from bench.errors import StoreError
 from bench.runner.devices import choose
 from bench.runner.preflight import Plan, preflight
 from bench.runner.verify.again import Again, Counts
+from bench.runner.verify.corrupted import MOST, CorruptedVerifier
 from bench.runner.verify.figures import check_figures
 from bench.runner.verify.identity import Subject, identify
 from bench.runner.verify.listing import check_dataset, check_unlisted
 from bench.runner.verify.reading import Rows, check_seals, example_ids, read_parts, read_record, read_rows
-from bench.runner.verify.results import CellVerification, Found, Verification
+from bench.runner.verify.results import CellVerification, Found, Verification, first_line, reason_of
 from bench.runner.verify.rows import check_images, check_rows
 from bench.runner.worker import Worker
 from bench.store.records import CellResult, RunRecord
@@ -36,6 +37,7 @@ def verify_run(
     device: str = "auto",
     batch_size: int | None = None,
     note: Callable[[str], None] = lambda text: None,
+    corrupted: int = MOST,
 ) -> Verification:
     """Checks a run from disk with the real models; writes nothing, and needs no lock.
 
@@ -48,12 +50,13 @@ def verify_run(
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: the most samples of a pass; found by itself where it is ``None``.
         note: told of how it goes on.
+        corrupted: the most images of a corruption cell that are made again.
 
     Raises:
         StoreError: where there is no run.
         BenchError: for a device that isn't here.
     """
-    return _Verifier(RunDirectory.open(run), places or Places(), device, batch_size, note).all()
+    return _Verifier(RunDirectory.open(run), places or Places(), device, batch_size, note).all(corrupted)
 
 
 class _Verifier:
@@ -74,8 +77,8 @@ class _Verifier:
             self.worker = Worker(dataset, places, self.device, batch_size, calibration=self.plan.calibration)
             self.digests = np.array([dataset.sample_digest(place) for place in range(len(dataset))], dtype=object)
 
-    def all(self) -> Verification:
-        """Cell by cell, those of a model one after the other."""
+    def all(self, most: int) -> Verification:
+        """Cell by cell, those of a model one after the other; of corruption cells so many images at most."""
         listed = self._listed()
         results = {cell: read_record(self.directory, cell, self.found) for cell in listed}
         subjects = identify(self.record, self.plan, results, self.found)
@@ -86,12 +89,14 @@ class _Verifier:
         for number, subject in enumerate(_by_model(subjects), start=1):
             cells[subject.id] = self._safely(subject, subjects)
             self.note(f"[{number}/{len(subjects)}] {_told(cells[subject.id])}")
+        corrupted = self._corrupted(most)
         return Verification(
             self.directory.path,
             self.found.problems(),
             self.found.hairline(),
             tuple(cells[subject.id] for subject in subjects),
             tuple(self.notes),
+            corrupted,
         )
 
     # -- the run ---------------------------------------------------------------------------------------------------
@@ -100,7 +105,7 @@ class _Verifier:
         try:
             record = self.directory.read_run()
         except StoreError as error:
-            self.found.add("unreadable", f"{_first(error)}: no model can judge anything again without it")
+            self.found.add("unreadable", f"{first_line(error)}: no model can judge anything again without it")
             return None
         if record.finished is None:
             self.notes.append("run.json: the last run was stopped before its end; running the suite again finishes it")
@@ -114,8 +119,18 @@ class _Verifier:
             return preflight(loaded, self.places, self.note, recorded=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the edge of the run: it becomes a problem)
             what = "no model can judge anything again"
-            self.found.add("not-verifiable", f"run.json: its suite can't be had here: {_reason(error)}: {what}")
+            self.found.add("not-verifiable", f"run.json: its suite can't be had here: {reason_of(error)}: {what}")
             return None
+
+    def _corrupted(self, most: int) -> tuple[CellVerification, ...]:
+        """The corruption cells."""
+        if self.record is None:
+            return ()
+        verifier = CorruptedVerifier(
+            self.directory, self.record, self.plan, self.worker, self.digests, self.found, most
+        )
+        self.notes += verifier.unlisted()
+        return verifier.all(self.note)
 
     def _listed(self) -> list[str]:
         """The ids of the cells to check: those that the run lists; all that have a record where nothing lists them."""
@@ -133,7 +148,7 @@ class _Verifier:
         try:
             return self._cell(subject, subjects)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: it becomes a problem)
-            self.found.add("not-verifiable", f"it can't be checked: {_reason(error)}", cell=subject.id)
+            self.found.add("not-verifiable", f"it can't be checked: {reason_of(error)}", cell=subject.id)
             label = subject.id if subject.cell is None else subject.cell.label
             status = "missing" if subject.result is None else subject.result.status
             return CellVerification(subject.id, label, status, unchecked=("most of it: see the problems",))
@@ -213,7 +228,7 @@ class _Verifier:
         try:
             again.judge(read_parts(self.directory, source, self.found) if source else (), counts)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the cell's edge: it becomes a problem)
-            self.found.add("not-verifiable", f"it can't be judged again: {_reason(error)}", cell=subject.id)
+            self.found.add("not-verifiable", f"it can't be judged again: {reason_of(error)}", cell=subject.id)
         if counts.unasked:
             unchecked.append(f"{counts.unasked} examples of samples that the suite doesn't ask for")
         return counts
@@ -283,12 +298,3 @@ def _by_model(subjects: Sequence[Subject]) -> list[Subject]:
 
 def _told(cell: CellVerification) -> str:
     return f"{cell.label}: {cell.rows} rows, {cell.examples} examples judged again"
-
-
-def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _reason(error: BaseException) -> str:
-    return _first(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {_first(error)}"

@@ -267,6 +267,9 @@ def _tango_score(only_a: int, only_b: int, n: int, delta: float) -> float:
 def paired_interval(a: BoolArray | FloatArray, b: BoolArray | FloatArray, confidence: float = 0.95) -> Interval:
     """An interval for the mean of ``a - b``: :func:`tango` where all is right or wrong, else the bootstrap's.
 
+    Where no pair differs the bootstrap would be sure that none ever does; Tango's is right there, since no difference is
+    above 1.
+
     Args:
         a: outcomes of the first, in [0, 1], shape (N,), N at least 1.
         b: outcomes of the second on the same images, shape (N,).
@@ -275,6 +278,8 @@ def paired_interval(a: BoolArray | FloatArray, b: BoolArray | FloatArray, confid
     if _binary(a) and _binary(b):
         one, other = np.asarray(a, dtype=float) > 0.5, np.asarray(b, dtype=float) > 0.5
         return tango(int((one & ~other).sum()), int((other & ~one).sum()), len(one), confidence)
+    if np.array_equal(a, b):
+        return tango(0, 0, len(a), confidence)
     return paired_difference(a, b, confidence)[1]
 
 

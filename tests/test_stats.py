@@ -164,6 +164,7 @@ def test_the_one_sided_test_of_shares_is_a_permutation_test() -> None:
     assert stats.paired_greater(b, a) > 0.7
     assert stats.paired_greater(a, a) == 1.0
     assert stats.paired_interval(a, b).low < float((a - b).mean()) < stats.paired_interval(a, b).high
+    assert stats.paired_interval(a, a) == stats.tango(0, 0, 40)
     assert stats.paired_interval(a > 0.4, b > 0.4) == stats.tango(
         int(((a > 0.4) & ~(b > 0.4)).sum()), int((~(a > 0.4) & (b > 0.4)).sum()), 40
     )

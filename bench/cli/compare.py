@@ -28,7 +28,11 @@ def compare(
     ] = None,
     threat_model: Annotated[
         str | None,
-        typer.Option("--threat-model", help="Only this threat model, such as linf:8/255, or norm.", metavar="NORM:EPS"),
+        typer.Option(
+            "--threat-model",
+            help="Only this threat model, such as linf:8/255, or norm; or corruptions.",
+            metavar="NORM:EPS",
+        ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="text, md, csv, latex or json.", metavar="FORMAT", show_default=True)
@@ -39,9 +43,9 @@ def compare(
 ) -> None:
     """Tell what changed between two runs, or what sets two models or defenses of one run apart.
 
-    Pairs the images that both have: differences of clean and robust accuracy with 95 % intervals, McNemar's exact test with
-    Holm's correction over all of them, which samples were lost and gained, and what it cost. What can't be compared is
-    refused with the reason. Reads the records alone.
+    Pairs the images that both have: differences of clean and robust accuracy, and of accuracy under common corruptions, with
+    95 % intervals, exact tests with Holm's correction over all of them, which samples were lost and gained, and what it cost.
+    What can't be compared is refused with the reason. Reads the records alone.
     """
     from bench.errors import UnknownNameError
     from bench.leaderboard.compare import compare as compared

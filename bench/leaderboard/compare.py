@@ -7,23 +7,20 @@ Everything else is refused with the reason, and what is only known to be at most
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.errors import StoreError
 from bench.leaderboard.cells import CLEAN, WORST, changes, definition, named_cells, reseeded
-from bench.leaderboard.comparison import Comparison, Entry, Kind, Pair, Refused, Side
-from bench.leaderboard.matched import EVERYTHING, Chosen, matched
-from bench.metrics import estimates
-from bench.stats import holm, paired, paired_interval
-from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, least_correct, read_outcomes
-from bench.store.records import Estimate
+from bench.leaderboard.comparison import Comparison, Entry, Pair, Refused, Side
+from bench.leaderboard.corruption_compare import corrupted_pair
+from bench.leaderboard.matched import EVERYTHING, Chosen, matched, matched_corruptions
+from bench.leaderboard.paired_numbers import Shared, entry_of, shared_images
+from bench.stats import holm
+from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome, least_correct, read_outcomes
 from bench.store.run_directory import RunDirectory
 
 SHARED = "worst of the shared attacks"
-IntArray = npt.NDArray[np.int64]
 
 
 def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = EVERYTHING, alpha: float = 0.05) -> Comparison:
@@ -43,15 +40,11 @@ def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = EVERYTHING
     other = one if b is None else read_outcomes(b)
     there = b or a
     _same_dataset(a, one, there, other)
-    pairs, refused = [], []
-    for left, right in matched(one, other, chosen, same=b is None):
-        if isinstance(right, str) or isinstance(left, str):
-            refused.append(_alone(left, right, one, other))
-            continue
-        try:
-            pairs.append(_pair(one, left, other, right))
-        except StoreError as error:
-            refused.append(Refused(subject=_subject(left, right), reason=str(error)))
+    pairs, refused = list[Pair](), list[Refused]()
+    for find in (_attacked, _corrupted):
+        found, left_out = find(one, other, chosen, b is None)
+        pairs += found
+        refused += left_out
     if not pairs:
         reasons = "\n".join(f"{item.subject}: {item.reason}" for item in refused) or "there are no two rows to compare"
         raise StoreError(f"{a.path} and {there.path} can't be compared:\n{reasons}")
@@ -59,6 +52,55 @@ def compare(a: RunDirectory, b: RunDirectory | None, chosen: Chosen = EVERYTHING
     return Comparison(
         a=_side(a, one), b=_side(there, other), alpha=alpha, tests=tests, pairs=tuple(pairs), refused=tuple(refused)
     )
+
+
+_Found = tuple[list[Pair], list[Refused]]
+
+
+def _attacked(one: RunOutcome, other: RunOutcome, chosen: Chosen, same: bool) -> _Found:
+    """The rows under threat models."""
+    pairs, refused = list[Pair](), list[Refused]()
+    if chosen.corruptions_alone:
+        return pairs, refused
+    if not (one.rows and other.rows) and (one.corrupted or other.corrupted):
+        return pairs, _one_sided("attacks", "A" if one.rows else "B") if one.rows or other.rows else []
+    for left, right in matched(one, other, chosen, same=same):
+        if isinstance(right, str) or isinstance(left, str):
+            refused.append(_alone(left, right, one, other))
+            continue
+        try:
+            pairs.append(_pair(one, left, other, right))
+        except StoreError as error:
+            refused.append(Refused(subject=_subject(left, right), reason=str(error)))
+    return pairs, refused
+
+
+def _corrupted(one: RunOutcome, other: RunOutcome, chosen: Chosen, same: bool) -> _Found:
+    """The rows under common corruptions."""
+    pairs, refused = list[Pair](), list[Refused]()
+    if chosen.threat_model is not None and not chosen.corruptions_alone:
+        return pairs, refused
+    if not (one.corrupted and other.corrupted):
+        there = "A" if one.corrupted else "B"
+        return pairs, _one_sided("common corruptions", there) if one.corrupted or other.corrupted else []
+    for left, right in matched_corruptions(one, other, chosen, same=same):
+        if left is None or right is None:
+            here, away = ("A", "B") if right is None else ("B", "A")
+            label = (left or right).label  # type: ignore[union-attr]
+            reason = f"only {here} has it; {away} has no such row"
+            refused.append(Refused(subject=f"{label} under common corruptions", reason=reason))
+            continue
+        try:
+            shared = shared_images(one, other)
+        except StoreError as error:
+            return [], [Refused(subject="common corruptions", reason=str(error))]
+        only = len(one.sample_ids) - len(shared.a), len(other.sample_ids) - len(shared.b)
+        pairs.append(corrupted_pair(left, right, shared, only))
+    return pairs, refused
+
+
+def _one_sided(what: str, there: str) -> list[Refused]:
+    return [Refused(subject=what, reason=f"only {there} has rows under them")]
 
 
 def _side(run: RunDirectory, outcome: RunOutcome) -> Side:
@@ -95,39 +137,8 @@ def _subject(left: RowOutcome, right: RowOutcome) -> str:
 # -- two rows ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shared:
-    """Where the images that both runs have stand in each, in the order of the first."""
-
-    a: IntArray
-    b: IntArray
-    ids: tuple[str, ...]
-
-
-def _shared(one: RunOutcome, other: RunOutcome) -> _Shared:
-    """Pairs by digest; an image that is there several times pairs with its like in order."""
-    places = _occurrences(other.sample_digests)
-    both = [(at, places[key]) for key, at in _occurrences(one.sample_digests).items() if key in places]
-    if not both:
-        raise StoreError(
-            f"other samples: none of the {len(one.sample_ids):,} images of A is among the {len(other.sample_ids):,} of B"
-        )
-    a, b = (np.array(side, dtype=np.int64) for side in zip(*both, strict=True))
-    return _Shared(a, b, tuple(one.sample_ids[at] for at in a))
-
-
-def _occurrences(digests: Sequence[str]) -> dict[tuple[str, int], int]:
-    seen: dict[str, int] = {}
-    found = {}
-    for at, digest in enumerate(digests):
-        if digest:
-            found[digest, seen.get(digest, 0)] = at
-            seen[digest] = seen.get(digest, 0) + 1
-    return found
-
-
 def _pair(one: RunOutcome, left: RowOutcome, other: RunOutcome, right: RowOutcome) -> Pair:
-    shared = _shared(one, other)
+    shared = shared_images(one, other)
     mine = named_cells(left.attacked)
     theirs, seeds = reseeded(mine, named_cells(right.attacked))
     same, differing = _same_attacks(mine, theirs)
@@ -193,16 +204,16 @@ def _incomparable(name: str, a: CellOutcome | None, b: CellOutcome | None) -> st
     return f"{name}: another attack in A and B: {differing}" if differing else ""
 
 
-def _clean(left: RowOutcome, right: RowOutcome, shared: _Shared) -> Entry:
+def _clean(left: RowOutcome, right: RowOutcome, shared: Shared) -> Entry:
     lacking = [f"{side} lacks rows" for side, row in (("A", left), ("B", right)) if not row.known.all()]
     a, b = left.clean_correctness[shared.a], right.clean_correctness[shared.b]
-    return _tested(CLEAN, "clean", a, b, shared, reason=" and ".join(lacking), unknown=bool(lacking))
+    return entry_of(CLEAN, "clean", a, b, shared, reason=" and ".join(lacking), unknown=bool(lacking))
 
 
-def _cell(name: str, a: CellOutcome | None, b: CellOutcome | None, shared: _Shared) -> Entry:
+def _cell(name: str, a: CellOutcome | None, b: CellOutcome | None, shared: Shared) -> Entry:
     reason = _incomparable(name, a, b).removeprefix(f"{name}: ")
     states = [f"{side}: {_state(cell)}" for side, cell in (("A", a), ("B", b)) if cell is not None and not cell.valid]
-    found = _tested(
+    found = entry_of(
         name,
         "attack",
         None if a is None or a.status != "done" else a.correctness[shared.a],
@@ -223,7 +234,7 @@ def _state(cell: CellOutcome) -> str:
 def _worst(
     left: RowOutcome,
     right: RowOutcome,
-    shared: _Shared,
+    shared: Shared,
     same: Sequence[str],
     differing: Sequence[str],
     mine: dict[str, CellOutcome],
@@ -237,7 +248,7 @@ def _worst(
     states = [f"{side}: the row isn't complete" for side, bound in zip("AB", bounds, strict=True) if bound]
     cells = list(mine.values()), list(theirs.values())
     reason = "; ".join([*differing, *states])
-    found = [_tested(WORST, "worst case", known[0], known[1], shared, reason=reason, bounds=bounds)]
+    found = [entry_of(WORST, "worst case", known[0], known[1], shared, reason=reason, bounds=bounds)]
     if not reason:
         cost = {"seconds": _seconds(*cells), "passes": _passes(*cells, shared)}
         return [found[0].model_copy(update=cost)]
@@ -245,7 +256,7 @@ def _worst(
     if differing and both:
         a, b = (tuple(side) for side in zip(*both, strict=True))
         found.append(
-            _tested(
+            entry_of(
                 f"{SHARED} ({', '.join(name for name in same if mine[name].valid and theirs[name].valid)})",
                 "worst case",
                 least_correct(a)[shared.a],
@@ -256,47 +267,6 @@ def _worst(
     return found
 
 
-def _tested(
-    name: str,
-    kind: Kind,
-    a: FloatArray | None,
-    b: FloatArray | None,
-    shared: _Shared,
-    *,
-    reason: str = "",
-    bounds: tuple[bool, bool] = (False, False),
-    unknown: bool = False,
-) -> Entry:
-    """Both numbers, and what the pairs say where nothing speaks against it."""
-    shown = Entry(
-        name=name,
-        kind=kind,
-        a=None if unknown or a is None else _number(a, bounds[0]),
-        b=None if unknown or b is None else _number(b, bounds[1]),
-        a_bound=bounds[0],
-        b_bound=bounds[1],
-        reason=reason,
-    )
-    if reason or a is None or b is None:
-        return shown
-    interval = paired_interval(b, a)
-    return shown.model_copy(
-        update={
-            "difference": float((b - a).mean()),
-            "low": interval.low,
-            "high": interval.high,
-            "p": paired(b, a),
-            "lost": tuple(shared.ids[at] for at in np.flatnonzero(b < a)),
-            "gained": tuple(shared.ids[at] for at in np.flatnonzero(b > a)),
-        }
-    )
-
-
-def _number(outcomes: FloatArray, bound: bool) -> Estimate:
-    found = estimates.share(outcomes)
-    return Estimate(value=found.value, n=found.n) if bound else found
-
-
 def _seconds(a: Sequence[CellOutcome], b: Sequence[CellOutcome]) -> float | None:
     one, other = (
         sum(cell.result.cost.seconds / cell.result.samples for cell in cells if cell.result and cell.result.cost)
@@ -305,7 +275,7 @@ def _seconds(a: Sequence[CellOutcome], b: Sequence[CellOutcome]) -> float | None
     return other / one if one and other else None
 
 
-def _passes(a: Sequence[CellOutcome], b: Sequence[CellOutcome], shared: _Shared) -> float | None:
+def _passes(a: Sequence[CellOutcome], b: Sequence[CellOutcome], shared: Shared) -> float | None:
     one, other = (
         float(sum(np.nansum(cell.passes[at]) for cell in cells)) for cells, at in ((a, shared.a), (b, shared.b))
     )

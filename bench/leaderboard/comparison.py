@@ -11,7 +11,7 @@ from bench.leaderboard.records import Record
 from bench.store.records import Estimate
 
 SCHEMA_VERSION = 1
-Kind = Literal["clean", "attack", "worst case"]
+Kind = Literal["clean", "attack", "worst case", "corruption"]
 
 
 class Side(Record):
@@ -27,7 +27,8 @@ class Entry(Record):
     """One number of both rows, on the images that both have."""
 
     name: str
-    """``clean``, ``worst case``, or the attack, and its role and seed where it isn't the suite's own with seed 0"""
+    """``clean``, ``worst case``, or the attack, and its role and seed where it isn't the suite's own with seed 0; under common
+    corruptions ``clean``, ``corrupted`` (their mean), or a corruption"""
     kind: Kind
     a: Estimate | None
     """``None`` where there is no number; without an interval where it is only known to be at most that"""
@@ -60,10 +61,11 @@ class Pair(Record):
     """Two rows under one threat model."""
 
     threat_model: str
-    """for people: ``Linf 8/255``"""
+    """for people: ``Linf 8/255``, or ``Common corruptions``"""
     norm: str
+    """``corruptions`` under common corruptions"""
     eps: str
-    """exact, as a fraction"""
+    """exact, as a fraction; empty under common corruptions"""
     a: str
     """model, and the defense where there is one"""
     b: str

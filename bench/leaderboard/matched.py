@@ -6,9 +6,14 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 from bench.errors import UnknownNameError
+from bench.leaderboard.cells import CORRUPTIONS
+from bench.store.corruption_outcomes import CorruptedRow
 from bench.store.outcomes import RowOutcome, RunOutcome, address
+
+Row = TypeVar("Row", RowOutcome, CorruptedRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +24,18 @@ class Chosen:
         rows: ``MODEL`` or ``MODEL+DEFENSE`` of either side.
         model: id of the model.
         defense: the defense's name in tables.
-        threat_model: ``norm:eps`` or a label such as ``Linf 8/255``.
+        threat_model: ``norm:eps`` or a label such as ``Linf 8/255``; ``corruptions`` for the rows under these.
     """
 
     rows: tuple[str, str] | None = None
     model: str | None = None
     defense: str | None = None
     threat_model: str | None = None
+
+    @property
+    def corruptions_alone(self) -> bool:
+        """Whether only rows under common corruptions are meant."""
+        return (self.threat_model or "").lower() == CORRUPTIONS
 
 
 EVERYTHING = Chosen()
@@ -45,7 +55,7 @@ def matched(one: RunOutcome, other: RunOutcome, chosen: Chosen, *, same: bool) -
     Raises:
         UnknownNameError: where no row is meant, with what would be accepted.
     """
-    left, right = _wanted(one, chosen), _wanted(other, chosen)
+    left, right = (_under(_named(side.rows, chosen), chosen) for side in (one, other))
     if chosen.rows is not None:
         left, right = _called(left, chosen.rows[0]), _called(right, chosen.rows[1])
         yield from _by_ball(left, right)
@@ -56,20 +66,55 @@ def matched(one: RunOutcome, other: RunOutcome, chosen: Chosen, *, same: bool) -
         yield from _by_name(left, right)
 
 
-def _wanted(outcome: RunOutcome, chosen: Chosen) -> list[RowOutcome]:
-    rows = list(outcome.rows)
-    for kind, wanted, names in (
-        ("model", chosen.model, lambda row: (row.model,)),
-        ("defense", chosen.defense, lambda row: (row.defense,)),
-        ("threat model", chosen.threat_model, _balls),
-    ):
+def matched_corruptions(
+    one: RunOutcome, other: RunOutcome, chosen: Chosen, *, same: bool
+) -> Iterator[tuple[CorruptedRow | None, CorruptedRow | None]]:
+    """The same of rows under common corruptions; ``None`` where the other side has none.
+
+    Args:
+        one: the first run.
+        other: the second.
+        chosen: which rows.
+        same: whether the two are one run.
+
+    Raises:
+        UnknownNameError: where no row is meant, with what would be accepted.
+    """
+    left, right = _named(one.corrupted, chosen), _named(other.corrupted, chosen)
+    if chosen.rows is not None:
+        yield from zip(_called(left, chosen.rows[0]), _called(right, chosen.rows[1]), strict=True)
+    elif same:
+        yield from combinations(left, 2)
+    else:
+        found = {row.label: row for row in right}
+        for row in left:
+            yield row, found.pop(row.label, None)
+        for lone in found.values():
+            yield None, lone
+
+
+def _named(rows: Sequence[Row], chosen: Chosen) -> list[Row]:
+    """The rows of the model and the defense that are meant."""
+    kept = list(rows)
+    for kind, wanted in (("model", chosen.model), ("defense", chosen.defense)):
         if wanted is None:
             continue
-        known = [names(row)[0] for row in rows]
-        rows = [row for row in rows if wanted.lower() in (name.lower() for name in names(row))]
-        if not rows:
+        known = [row.model if kind == "model" else row.defense for row in kept]
+        kept = [row for row, name in zip(kept, known, strict=True) if wanted.lower() == name.lower()]
+        if not kept:
             raise _unknown(kind, wanted, known)
-    return rows
+    return kept
+
+
+def _under(rows: Sequence[RowOutcome], chosen: Chosen) -> list[RowOutcome]:
+    """Those under the threat model that is meant."""
+    wanted = chosen.threat_model
+    if wanted is None:
+        return list(rows)
+    found = [row for row in rows if wanted.lower() in (name.lower() for name in _balls(row))]
+    if not found:
+        raise _unknown("threat model", wanted, [_balls(row)[0] for row in rows])
+    return found
 
 
 def _balls(row: RowOutcome) -> tuple[str, ...]:
@@ -77,7 +122,7 @@ def _balls(row: RowOutcome) -> tuple[str, ...]:
     return ball.label.replace(" ", ":", 1).lower(), ball.label, address(ball), ball.norm
 
 
-def _called(rows: Sequence[RowOutcome], name: str) -> list[RowOutcome]:
+def _called(rows: Sequence[Row], name: str) -> list[Row]:
     """The rows of one ``MODEL`` or ``MODEL+DEFENSE``; a model alone is the bare one."""
     found = [row for row in rows if name in (row.label, f"{row.model}+{row.defense}")]
     if not found:

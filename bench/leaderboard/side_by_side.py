@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from bench.leaderboard import latex as tex
 from bench.leaderboard import markdown as md
+from bench.leaderboard.cells import CORRUPTED, CORRUPTIONS
 from bench.leaderboard.comparison import Comparison, Entry, Pair
 from bench.leaderboard.grid import Words, percent
 from bench.leaderboard.paper.texts import GLYPH, escape
@@ -126,10 +127,12 @@ def _ends(estimate: Estimate | None) -> tuple[float | None, float | None, float 
 def _heading(found: Comparison) -> str:
     a, b = (f"{side.path} ({side.suite}, {side.images:,} images)" for side in (found.a, found.b))
     sides = f"A: {a} · B: {b}" if found.a != found.b else f"A and B: {a}"
+    tests = f"{found.tests} test{'s' * (found.tests != 1)}"
+    means = " (a randomisation test where images are right in shares)"
+    mcnemar = "McNemar's exact test" + means * any(pair.norm == CORRUPTIONS for pair in found.pairs)
     return (
         f"{sides} · accuracies in % (upper bounds under attack), 95 % intervals over images; differences paired by image · p: "
-        f"McNemar's exact test; Holm: corrected over {found.tests} test{'s' * (found.tests != 1)}, * below {found.alpha:g} · "
-        "passes, seconds: B by A"
+        f"{mcnemar}; Holm: corrected over {tests}, * below {found.alpha:g} · passes, seconds: B by A"
     )
 
 
@@ -203,9 +206,11 @@ def _reasons(pair: Pair) -> list[str]:
 
 
 def _remarks(pair: Pair) -> list[str]:
-    """The same, and which samples were lost and gained."""
+    """The same, and which samples were lost and gained; of corruptions those of the mean."""
     lines = _reasons(pair)
     for entry in pair.entries:
+        if entry.kind == "corruption" and entry.name != CORRUPTED:
+            continue
         lines += [
             f"{entry.name}: {what} {_ids(ids)}" for what, ids in (("lost", entry.lost), ("gained", entry.gained)) if ids
         ]

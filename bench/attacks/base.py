@@ -116,6 +116,8 @@ class AttackContext:
         compiled: whether the search runs on the model as compiled for passes of ``batch_size`` rows, with every success
             verified on the model itself.
         graphed: whether the search runs on CUDA graphs of the model, with every success verified on the model itself.
+        fill: whether the free rows of a batch go to later runs and points of its samples: for devices that take a full batch
+            as fast as a part of one. Verdicts are the same, passes are more; which success a sample shows depends on the batch.
         stage: which part of an ensemble this is; part of every draw.
         eot_iter: passes whose losses and gradients are averaged at every point of a stochastic model.
     """
@@ -129,6 +131,7 @@ class AttackContext:
     pinned: bool = False
     compiled: bool = False
     graphed: bool = False
+    fill: bool = False
     stage: str = ""
     eot_iter: int = 1
 

@@ -15,9 +15,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from bench.attacks import ahead
+from bench.attacks.ahead import Ahead
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen, on_cpu, per_image
 from bench.attacks.checked import keys_of, margins
+from bench.attacks.lanes import Lanes
 from bench.attacks.looks import Looks
 from bench.attacks.losses import answers, margin, pursued
 from bench.attacks.memory import out_of_memory
@@ -64,10 +67,14 @@ class _Search:
     """The state of all samples of one attack."""
 
     def __init__(self, attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> None:
-        self.attack, self.model, self.samples, self.context = attack, model, samples, context
-        n, device = len(samples), samples.x.device
-        fixed = context.pinned or context.compiled
+        self.attack, self.model, self.context = attack, model, context
+        device, fixed = samples.x.device, context.pinned or context.compiled
         self.random = bool(model.stochastic)
+        self.lanes = Lanes.of(samples.x, attack.runs(model.num_classes), abreast=context.fill)
+        self.samples = samples = samples.take(self.lanes.rows(device)) if self.lanes.lanes > 1 else samples
+        self.first_run = self.lanes.first_run(device)
+        n = len(samples)
+        """rows of all that is kept: one for each lane of each sample"""
         self.exact = (
             context.precision == "float32"
             and not context.compiled
@@ -79,8 +86,13 @@ class _Search:
         self.eot = max(attack.eot_iter, context.eot_iter) if self.random else attack.eot_iter
         self.keys = keys_of(samples, context, purpose="defense") if self.random else None
         self.agreement = torch.full((n,), torch.nan, device=device) if self.random else None
-        self.width = self.piece = context.batch_size if fixed else _even(n, max(1, context.batch_size))
-        self.runs, self.last = attack.runs(model.num_classes), attack.steps + int(attack.last_look)
+        self.width = context.batch_size if fixed else _even(n, max(1, context.batch_size))
+        self.piece = context.batch_size if context.fill else self.width
+        self.last = attack.steps + int(attack.last_look)
+        guesses = context.fill and not self.random and attack.guesses(context)
+        self.ahead = Ahead(context.batch_size, self.last - 1) if guesses else None
+        self.guessed = torch.zeros(n, dtype=torch.int64, device=device)
+        """passes of points that turned out to come after an improvement"""
         self.best = samples.x.clone()
         self.score = torch.full((n,), -torch.inf, device=device)
         """of the best point: its loss or margin, or how close it is where the attack minimises that"""
@@ -116,22 +128,36 @@ class _Search:
             self._refill()
             if not len(self.batch):
                 break
-            seen = self._evaluate(self.batch)
+            seen = self._evaluate(self.batch) if self.ahead is None else self._evaluate_ahead(self.ahead)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
         self.looks.any(self.broken)  # nothing that isn't finite goes unseen
+        return self._result()
+
+    def _result(self) -> AttackResult:
+        """What was found, of each sample in the lane that found most."""
+        lanes, count = self.lanes, self.lanes.samples
+        rows = lanes.best(self.broken, self.score, last=not self._ranked)
+        forwards, backwards = lanes.sum(self.forwards), lanes.sum(self.backwards)
         result = AttackResult(
-            self.best,
-            self.steps.cpu(),
-            self.forwards.cpu().double(),
-            self.backwards.cpu().double(),
-            [""] * len(self.samples),
+            self.best if lanes.lanes == 1 else self.best[rows],
+            lanes.sum(self.steps).cpu(),
+            forwards.cpu().double(),
+            backwards.cpu().double(),
+            [""] * count,
         )
         if self.attack.uses_gradients:
-            result.zero_gradient = (~self.moved & (self.backwards > 0)).cpu()
+            result.zero_gradient = (~lanes.any(self.moved) & (backwards > 0)).cpu()
         if self.agreement is not None:
-            result.eot_agreement = self.agreement.cpu()
+            result.eot_agreement = self.agreement[:count].cpu()
+        if self.ahead is not None and self.context.search == "first_success":
+            result.queries = (forwards - lanes.sum(self.guessed)).cpu()
         return result
+
+    @property
+    def _ranked(self) -> bool:
+        """Whether the best point of all counts, not just a success or where the search ended."""
+        return self.context.search == "strongest" or self.attack.minimum_norm or self.random
 
     def close(self) -> Tensor:
         """Survivors that came close to being broken, shape (N,)."""
@@ -140,9 +166,11 @@ class _Search:
             near = distance <= (1 + CLOSE) * self.context.threat_model.radius
             unmet = torch.isinf(self.score)
             astray = self.error > CLOSE * self.scale
-            return ~self.broken & torch.where(unmet, self.margin > -CLOSE * self.scale, near | astray)
-        share = CLOSE if self.attack.uses_gradients else CLOSE_WITHOUT_GRADIENTS
-        return ~self.broken & (self.margin > -share * self.scale)
+            close = torch.where(unmet, self.margin > -CLOSE * self.scale, near | astray)
+        else:
+            share = CLOSE if self.attack.uses_gradients else CLOSE_WITHOUT_GRADIENTS
+            close = self.margin > -share * self.scale
+        return ~self.lanes.any(self.broken) & self.lanes.any(close)
 
     def _rank(self) -> None:
         x, y, classes = self.samples.x, self.samples.y, self.model.num_classes
@@ -151,11 +179,11 @@ class _Search:
             keys = None if self.keys is None else self.keys[rows]
             return self.attack.rank(lambda z: answers(self._exact(z, keys), y[rows], classes), x[rows], y[rows])
 
-        everyone = torch.arange(len(x), device=x.device)
-        found = self._patiently(lambda: [ranked(rows) for rows in torch.split(everyone, self.piece)], len(x))
-        self.ranking = torch.cat([ranking for ranking, _ in found])
-        self.forwards += 1
-        self.backwards += found[0][1]
+        everyone = torch.arange(self.lanes.samples, device=x.device)
+        found = self._patiently(lambda: [ranked(rows) for rows in torch.split(everyone, self.piece)], len(everyone))
+        self.ranking = torch.cat([ranking for ranking, _ in found]).repeat(self.lanes.lanes, 1)
+        self.forwards[everyone] += 1
+        self.backwards[everyone] += found[0][1]
 
     def _refill(self) -> None:
         free = self.width - len(self.batch)
@@ -164,8 +192,14 @@ class _Search:
         # A handful of fresh samples beside a half-empty batch costs no more than the batch alone; one at a time would.
         if len(self.batch) and free < self.width // 4 and len(self.waiting) > free:
             return
+        if self.lanes.lanes > 1:  # some are over before they have begun
+            over = self.settled.tolist()
+            waiting = [row for row in self.waiting if not over[row]]
+            self.left += len(self.waiting) - len(waiting)
+            self.waiting = waiting
         chosen, self.waiting = self.waiting[:free], self.waiting[free:]
-        self.batch = self.batch.joined(self._fresh(torch.tensor(chosen, dtype=torch.int64, device=self.best.device), 0))
+        places = torch.tensor(chosen, dtype=torch.int64, device=self.best.device)
+        self.batch = self.batch.joined(self._fresh(places, self.first_run[places] if self.lanes.lanes > 1 else 0))
 
     def _fresh(self, places: Tensor, run: int | Tensor) -> Batch:
         """The samples at the start of a run."""
@@ -193,6 +227,33 @@ class _Search:
             self.backwards[batch.place] += self.eot * len(seen.gradients) * here
             self._note_zero_gradients(batch, seen)
         return seen
+
+    def _evaluate_ahead(self, choice: Ahead) -> Seen:
+        """One pass for several points of each sample; the batch goes on to the one that counts, and what it showed is given."""
+        choice.look(self.batch)
+        batch = points = self.batch
+        count = 1 if batch.oldest == 0 else choice.count(len(batch))
+        if count > 1:
+            points = batch.joined(self._guessed(choice, count))
+        seen = self._patiently(lambda: self._passes(points, gradients=False), len(points))
+        self.forwards[batch.place] += count
+        if count > 1:
+            rows, before = choice.chosen(points, ahead.better(points, seen), count)
+            self.steps[batch.place] += before
+            self.guessed[batch.place] += count - 1 - before
+            self.batch, seen = points.take(rows), seen.take(rows)
+            self.batch.oldest = min(self.batch.oldest, choice.end)
+        return seen
+
+    def _guessed(self, choice: Ahead, count: int) -> Batch:
+        """The points after the next, of all samples: count - 1 of each."""
+        later = self.batch.take(choice.rows(self.batch, count))
+        ahead_of = torch.arange(count - 1, device=later.place.device).repeat_interleave(len(self.batch))
+        iteration = later.iteration + ahead_of
+        later.iteration = iteration.clamp_max(self.attack.steps - 1)  # no table of the attack goes further
+        self.attack.guess(later, self.context)
+        later.iteration, later.oldest = iteration + 1, later.oldest + count - 1
+        return later
 
     def _passes(self, batch: Batch, gradients: bool) -> Seen:
         if self.piece >= len(batch):
@@ -344,6 +405,8 @@ class _Search:
         self.broken[place] = was | inside
         if self.context.search == "first_success":
             self.settled[place] |= inside & self.sure[place] & (seen.margin > HAIRLINE * scale)
+            if claims:
+                self.settled = self.lanes.shared(self.settled)
 
     def _take(self, better: Tensor, place: Tensor, x: Tensor, score: Tensor) -> None:
         """Better points take the places of those before them."""
@@ -362,8 +425,8 @@ class _Search:
         real model in float32 says whether it is one, of a stochastic model the majority of draws of their own.
 
         Returns:
-            Where it said so, shape (B,): a claim farther away than a point that is known to be one is left as it is. ``None``
-            where everything is known.
+            Where it said so, shape (B,): a claim farther away than a point that is known to be one is left as it is, and as a
+            stage of an ensemble one outside eps is believed. ``None`` where everything is known.
         """
         if self.exact:
             return None
@@ -374,8 +437,11 @@ class _Search:
             positive &= worth
         known = None
         if self.attack.minimum_norm and not self.random:
-            known = self.context.threat_model.distance(x, batch.x) < -self.score[batch.place]
+            distance = self.context.threat_model.distance(x, batch.x)
+            known = distance < -self.score[batch.place]
             positive &= known
+            if self.context.stage and self.context.search == "first_success":
+                positive &= distance <= self.context.threat_model.radius  # an ensemble has no use for points outside
         claimed = positive.nonzero().flatten()
         if not len(claimed):
             return known
@@ -434,13 +500,14 @@ class _Search:
         batch = self.batch
         rows = ended.nonzero().flatten()
         place, run = batch.place[rows], batch.run[rows]
-        gone = self.settled[place] | (run + 1 >= self.runs)
-        if self.context.search == "first_success" and not self.attack.minimum_norm and not self.random:
+        gone = self.settled[place] | self.lanes.over(run)
+        if not self._ranked:
             left = gone & ~self.broken[place]  # what a survivor shows for its records is where its search ended
             self.best[place[left]] = batch.x_adv[rows[left]]
         if bool(gone.any()):
             self.left += int(gone.sum())
-            self.context.report(self.left, len(self.samples) - int(self.broken.sum()))
+            robust = self.lanes.samples - int(self.lanes.any(self.broken).sum())
+            self.context.report(self.left // self.lanes.lanes, robust)
         again = ~gone
         return self._fresh(place[again], run[again] + 1) if bool(again.any()) else None
 

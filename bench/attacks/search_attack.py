@@ -79,6 +79,16 @@ class SearchAttack(Attack):
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """One step of each sample: sets ``batch.x_adv`` and its state anew, given what the pass showed."""
 
+    def guesses(self, context: AttackContext) -> bool:
+        """Whether :meth:`guess` knows where a sample goes next that doesn't improve."""
+        return False
+
+    def guess(self, batch: Batch, context: AttackContext) -> None:
+        """What :meth:`step` does with samples none of whose points since the best one is an improvement: sets ``batch.x_adv``
+        and what belongs to it in ``batch.state``, whatever these points were. The best loss is ``batch.state["best_loss"]``.
+        """
+        raise NotImplementedError
+
     def there(self, table: Tensor, device: torch.device) -> Tensor:
         """A table of the attack's on a device: it is copied once.
 

@@ -100,6 +100,14 @@ class Square(SearchAttack):
             share = self.there(self.shares, batch.x.device)[batch.iteration]
             batch.x_adv = _two_windows(batch, share, context)
 
+    def guesses(self, context: AttackContext) -> bool:
+        """Under Linf, where a change can be made without a look at the one before."""
+        return context.threat_model.norm == "linf"
+
+    def guess(self, batch: Batch, context: AttackContext) -> None:
+        """Another square on the best point."""
+        batch.x_adv = self._square(batch, batch.state["best"].clone(memory_format=torch.contiguous_format))
+
     def _square(self, batch: Batch, x_adv: Tensor) -> Tensor:
         """The best points with one square, in each channel, at the top or the bottom of what eps allows."""
         state, (count, channels, height, width) = batch.state, batch.x.shape

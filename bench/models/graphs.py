@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.compiled import TOLERANCE, Kind, Network, kind_of, values
+from bench.models.folded import hooked
 
 ASKED = 3
 """A kind of pass is recorded when it comes up again so often: recording costs a few passes and memory."""
 SMALLEST = 8
 """Batches are filled up to at least this many rows."""
+LARGEST = 256
+"""Nothing larger is recorded: a ResNet-18's kernels then run for longer than it takes to start them."""
 LEFT = 0.25
 """Nothing is recorded where less than this share of the device's memory would be left."""
 
@@ -42,16 +45,18 @@ class GraphedNetwork:
 
     def __init__(self, network: Network, module: nn.Module, most: int) -> None:
         self.network, self.most, self.failure = network, most, ""
-        self._modules = tuple(module.modules())
+        self._module = module
         self._asked: dict[Kind, int] = {}
         self._graphs: dict[Kind, _Graph] = {}
         self._shared: _Shared | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, shape (B, K)."""
-        if self.failure or x.device.type != "cuda" or not 1 <= len(x) <= self.most or self._hooked():
+        if self.failure or x.device.type != "cuda" or not 1 <= len(x) <= self.most or hooked(self._module):
             return self.network(x)
         size = filled(len(x), self.most)
+        if size > LARGEST:
+            return self.network(x)
         kind = (size, *kind_of(x), torch.backends.cudnn.allow_tf32)
         self._asked[kind] = self._asked.get(kind, 0) + 1
         if self._asked[kind] < ASKED or not x.is_floating_point():
@@ -70,12 +75,6 @@ class GraphedNetwork:
     def _replayed(self, kind: Kind, x: Tensor) -> Tensor:
         replayed: Tensor = _Replay.apply(x, self._graphs[kind])  # type: ignore[no-untyped-call]
         return replayed
-
-    def _hooked(self) -> bool:
-        return any(
-            module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-            for module in self._modules
-        )
 
     def _record(self, kind: Kind, x: Tensor) -> bool:
         """Records the kind of pass of these images; whether it gives what the network gives."""

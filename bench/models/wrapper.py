@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.errors import ModelError
 from bench.models.compiled import StaticNetwork
+from bench.models.folded import FoldedNetwork
 from bench.models.graphs import GraphedNetwork
 
 _RAISED = (
@@ -157,12 +159,15 @@ class CountedModel(nn.Module):
     def graphed(self, size: int) -> Iterator[None]:
         """Inside, passes of up to that many images go through CUDA graphs of the network, which are kept for the next time.
 
+        Batch norms are folded into convolutions where that gives the same.
+
         Args:
             size: the most images of a pass.
         """
         if self._graphed is None or self._graphed.most != size:
             self._forget(self._graphed)
-            self._graphed = GraphedNetwork(self._network, self.module, size)
+            folded = FoldedNetwork(self._network, self.module, lambda module: partial(self._network, module=module))
+            self._graphed = GraphedNetwork(folded, self.module, size)
         with self._going(self._graphed):
             yield
 
@@ -223,13 +228,13 @@ class CountedModel(nn.Module):
             raise ModelError(f"the model gives {type(logits).__name__}, not a tensor of logits")
         return logits
 
-    def _network(self, x: Tensor) -> Tensor:
-        """The network on normalised images."""
+    def _network(self, x: Tensor, module: nn.Module | None = None) -> Tensor:
+        """The network on normalised images, or another module in its place."""
         if self.mean is not None and self.std is not None:
             x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
         else:
             x = x.clone()  # a network that normalises in place would change the clean images
-        logits: Tensor = self.module(x)
+        logits: Tensor = (module or self.module)(x)
         return logits
 
     def _pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:

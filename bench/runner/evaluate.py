@@ -176,6 +176,7 @@ def _attacked(
         pinned=worker.pinned,
         compiled=worker.compiles_for(attack),
         graphed=worker.graphs_for(attack),
+        fill=worker.device.type == "cuda" and not worker.pinned,
         eot_iter=cell.defense.eot_iter or 1,
     )
     if target.rejects and not attack.joint:

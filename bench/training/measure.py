@@ -128,7 +128,7 @@ def _unbroken(
     fast = device.type == "cuda" and not attack.chunked
     precision = search_precision("auto", device) if fast else "float32"
     size = find_batch_size(model, samples.x[:1]) if fast else BATCH_SIZE
-    context = AttackContext(ball, Draws(0, spec.name), batch_size=size, precision=precision, graphed=fast)
+    context = AttackContext(ball, Draws(0, spec.name), batch_size=size, precision=precision, graphed=fast, fill=fast)
     result = attack.run(model, samples, context)
     model.forget_compiled()
     verdict = judge(

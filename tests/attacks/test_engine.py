@@ -311,3 +311,69 @@ def test_finite_values_of_an_infinite_sum_pass(
         CountedModel(Huge(), num_classes=6), samples, context("linf", "1/1000")
     )
     assert bool((found.iterations > 0).any())
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize("search", ["first_success", "strongest"])
+def test_filled_batches_break_the_same_samples(
+    images: tuple[CountedModel, Samples],
+    context: Make,
+    attack: SearchAttack,
+    search: str,
+    needs_steady_kernels: Callable[[CountedModel, Tensor], None],
+) -> None:
+    model, samples = images
+    needs_steady_kernels(model, samples.x)
+    for size in (48, 400):
+        here = replace(context("linf", "1/60", search=search, batch_size=size), pinned=True)
+        plain, filled = attack.run(model, samples, here), attack.run(model, samples, replace(here, fill=True))
+        was, now = (broken(model, samples, result.x_adv, here) for result in (plain, filled))
+        assert 0 < int(was.sum()) < 40
+        assert torch.equal(was, now)
+        survived = ~was if not attack.minimum_norm and search == "first_success" else torch.ones_like(was)
+        if search == "strongest":
+            assert torch.equal(plain.x_adv, filled.x_adv)
+            assert torch.equal(plain.iterations, filled.iterations)
+        elif not attack.minimum_norm:
+            assert torch.equal(plain.x_adv[survived], filled.x_adv[survived])
+            assert torch.equal(plain.iterations[survived], filled.iterations[survived])
+
+
+def test_points_tried_ahead_are_those_of_a_search_one_by_one(
+    images: tuple[CountedModel, Samples], context: Make, needs_steady_kernels: Callable[[CountedModel, Tensor], None]
+) -> None:
+    model, samples = images
+    needs_steady_kernels(model, samples.x)
+    here = replace(context("linf", "1/60", batch_size=400), pinned=True)
+    attack = Square(SquareParams(n_queries=90, restarts=2))
+    plain = attack.run(model, samples, here)
+    model.passes.reset()
+    filled = attack.run(model, samples, replace(here, fill=True))
+    assert filled.queries is not None
+    stayed = ~broken(model, samples, plain.x_adv, here)
+    assert 0 < int(stayed.sum()) < 40
+    assert torch.equal(
+        filled.queries[stayed].double(), plain.forwards[stayed]
+    )  # those of the search, not of the guesses
+    assert float(filled.forwards.sum()) > float(plain.forwards.sum())
+    one = Square(SquareParams(n_queries=90))
+    plain, filled = one.run(model, samples, here), one.run(model, samples, replace(here, fill=True))
+    assert torch.equal(plain.x_adv, filled.x_adv)
+    assert filled.queries is not None
+    assert torch.equal(filled.queries.double(), plain.forwards)
+    assert torch.equal(filled.iterations, plain.iterations)
+
+
+def test_filled_batches_find_a_finding_of_bfloat16_again(linear: Any, context: Make) -> None:
+    for name, args in (
+        ("apgd_targeted", {"steps": 20}),
+        ("fab_targeted", {"steps": 20}),
+        ("square", {"n_queries": 100}),
+    ):
+        attack = attacks.build(AttackSpec(name=name, args=args), "linf")
+        here = replace(context("linf", "1/50"), precision="bfloat16", fill=True)
+        result = attack.run(linear.model, linear.samples, here)
+        found = broken(linear.model, linear.samples, result.x_adv, here)
+        ratio = linear.linf / (1 / 50)
+        assert found[ratio < (0.5 if name == "square" else 0.99)].all()
+        assert not found[ratio > 1.001].any()

@@ -216,10 +216,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "no-adaptive-attack",
         "only an oblivious adversary",
-        "Nobody who knows the defense attacked it, or the gradient-free check is switched off.",
-        "`adversaries: [oblivious, adaptive]`, and leave `run.gradient_free_queries` above 0",
+        "Nobody who knows the defense attacked it, or an attack that the harness adds is switched off.",
+        "`adversaries: [oblivious, adaptive]`, and leave `run.gradient_free_queries` and `run.detector_steps` above 0",
         TRAMER,
-        both(lifted("no-adaptive-attack", "no-gradient-free-attack"), adversary.only_blind),
+        both(
+            lifted("no-adaptive-attack", "no-gradient-free-attack", "no-detector-attack"),
+            adversary.only_blind,
+        ),
         strength=True,
     ),
     Rule(

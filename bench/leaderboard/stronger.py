@@ -17,6 +17,7 @@ from bench.leaderboard.records import Row
 from bench.stats import wilson
 from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import CellResult, Estimate, RunRecord
+from bench.suites.added import ADAM
 from bench.suites.declared import declared
 from bench.suites.naming import entry_of
 from bench.suites.spec import AttackSpec, DefenseSpec, RunOptions, format_eps
@@ -188,13 +189,13 @@ def _gradient_free(case: _Case) -> Iterable[Suggestion]:
 def _detector(case: _Case) -> Iterable[Suggestion]:
     """Detectors that look at pixels know signed steps, which change each of them by as much."""
     attacks = {result.attack.name for result in case.knowing}
-    if not declared(case.defense).rejects or case.row.threat_model.norm != "linf" or "adam_pgd" in attacks:
+    if not declared(case.defense).rejects or case.row.threat_model.norm != "linf" or ADAM in attacks:
         return
-    if _attacked(case):
+    if case.record.suite.run.detector_steps == 0 and _attacked(case):
         yield Suggestion(
-            text="the defense rejects, and no attack of it takes steps of unequal size: add Adam's, which left a sixth of "
-            "what signed ones left of a detector on pixels",
-            do="attacks: [..., {name: adam_pgd, steps: 200}]",
+            text="the defense rejects, and no attack of it takes steps of unequal size: have Adam's added, which left a sixth "
+            "of what signed ones left of a detector on pixels",
+            do=case.again("run.detector_steps=200"),
         )
 
 

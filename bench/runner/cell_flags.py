@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.store.parts import ShardReport
 from bench.store.records import Flag
+from bench.suites.added import ADAM
 from bench.suites.cells import Cell
 from bench.suites.declared import declared
 from bench.suites.spec import Suite
@@ -26,6 +27,7 @@ SQUARE_TOLERANCE = 0.002
 SIGNIFICANT = 0.01
 """Level of the sign test that a warning needs besides."""
 CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
+UESATO = "Uesato et al. 2018, arXiv:1802.05666"
 
 
 def cell_flags(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: Sequence[ShardReport]) -> tuple[Flag, ...]:
@@ -59,10 +61,20 @@ def weak_adversary(suite: Suite, cell: Cell) -> list[Flag]:
         )
         text = f"only {who} adversary: nobody who knows the defense has attacked it"
         return [Flag(rule="no-adaptive-attack", severity="warning", message=text, source=source)]
+    found = []
     if suite.run.gradient_free_queries == 0:
         text = "the gradient-free attack is switched off (run.gradient_free_queries: 0): masked gradients would go unnoticed"
-        return [Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source)]
-    return []
+        found.append(Flag(rule="no-gradient-free-attack", severity="warning", message=text, source=source))
+    if suite.run.detector_steps == 0 and _signs_alone(suite, cell):
+        text = f"{ADAM} is switched off (run.detector_steps: 0): detectors on pixels know the signed steps of other attacks"
+        found.append(Flag(rule="no-detector-attack", severity="warning", message=text, source=UESATO))
+    return found
+
+
+def _signs_alone(suite: Suite, cell: Cell) -> bool:
+    """Whether a defense that rejects under Linf meets no attack of the suite with steps of unequal size."""
+    rejects = cell.norm == "linf" and declared(cell.defense).rejects
+    return rejects and not any(attack.name == ADAM for attack in suite.attacks)
 
 
 def _zero_gradients(cell: Cell, reports: Sequence[ShardReport]) -> list[Flag]:

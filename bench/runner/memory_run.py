@@ -121,9 +121,9 @@ def evaluate_model(
         threat_model: ``norm:eps``, such as ``linf:8/255``, or a mapping with norm and eps.
         attacks: names or mappings, as in a suite.
         defense: a name or a mapping, as in a suite.
-        adversary: what the attacker of the defense knows; ``adaptive`` includes the oblivious examples and a
-            gradient-free attack, ``oblivious`` is the bare model's examples alone, ``naive`` takes the defended model for an
-            ordinary one.
+        adversary: what the attacker of the defense knows; ``adaptive`` includes the oblivious examples, a gradient-free attack,
+            and ``adam_pgd`` against what rejects under Linf, ``oblivious`` is the bare model's examples alone, ``naive`` takes
+            the defended model for an ordinary one.
         seed: of all draws.
         search: ``first_success`` or ``strongest``.
         device: auto, cpu, cuda, cuda:N or mps.

@@ -21,6 +21,7 @@ from bench.store.corruption_outcomes import CorruptedRow, named_images, read_cor
 from bench.store.joined import Joined, Samples
 from bench.store.records import CellResult, Flag, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
+from bench.suites.added import ADAM
 from bench.suites.cells import Cell, Role
 from bench.suites.spec import AttackSpec, DefenseSpec, ThreatModelSpec
 
@@ -432,7 +433,7 @@ def _guess(cell: str, record: RunRecord) -> _Place | None:
     role: Role = "suite"
     if rest[2] in ("oblivious", "naive") and not key.bare:
         role = "oblivious" if rest[2] == "oblivious" else "naive"
-    elif rest[1] not in names:
+    elif rest[1] not in names and not rest[1].startswith(ADAM):
         role = "prerequisite" if key.bare else "gradient_free"
     return _Place(key, role, names.get(rest[1], rest[1]), int(rest[3]))
 

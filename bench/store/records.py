@@ -7,9 +7,10 @@ versions rise when a field changes its meaning; a newer file is refused.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from bench.suites.spec import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, Suite, ThreatModelSpec
 
@@ -235,7 +236,10 @@ class JoinedRun(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """``run.json``: the suite as resolved, where and with what it ran, and the cells that it has now."""
+    """``run.json``: the suite as resolved, where and with what it ran, and the cells that it has now.
+
+    A run from before the harness added ``adam_pgd`` to what rejects (``run.detector_steps``) has none of its cells.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -258,3 +262,12 @@ class RunRecord(BaseModel):
     """versions, device, threads, git commit of the working directory"""
     joined: tuple[JoinedRun, ...] = ()
     """the runs that this one was joined from; a cell's ``provenance.joined`` says which of them its rows are from"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_adam(cls, value: object) -> object:
+        suite = value.get("suite") if isinstance(value, Mapping) else None
+        run = suite.get("run") if isinstance(suite, Mapping) else None
+        if isinstance(value, Mapping) and isinstance(suite, Mapping) and isinstance(run, Mapping):
+            return {**value, "suite": {**suite, "run": {"detector_steps": 0, **run}}}
+        return value

@@ -21,8 +21,8 @@ from bench.suites.spec import (
 )
 
 Role = Literal["suite", "prerequisite", "oblivious", "naive", "gradient_free", "certificate", "submitted", "transfer"]
-"""Why a cell is there: the suite asks for it; another cell reads its examples; who attacks a defended row besides; the
-examples of another model."""
+"""Why a cell is there: the suite asks for it, or the harness because the defense rejects; another cell reads its examples; who
+attacks a defended row besides; the examples of another model."""
 Attacker = Adversary | Literal["transfer"]
 """What a cell's attacker knows: an adversary of the suite's, or another model alone."""
 TRANSFERRED: frozenset[Role] = frozenset({"oblivious", "transfer"})

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from bench import registry
 from bench.errors import Problem, SuiteError
 from bench.registry import Registry
+from bench.suites.added import against_detector, gradient_free
 from bench.suites.cells import Attacker, Cell, Role
 from bench.suites.combine import Combined, kept
 from bench.suites.declared import certifies
 from bench.suites.messages import problems_of
-from bench.suites.naming import entry_of, resolve, with_defaults
+from bench.suites.naming import resolve, with_defaults
 from bench.suites.sources import Loc, Sources
 from bench.suites.spec import AttackSpec, DefenseSpec, ModelSpec, Search, Suite
 from bench.suites.transfer_cells import NONE as NONE
@@ -30,7 +31,8 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     the suite asks for, a defended row gets one cell per attack that judges the examples made against the bare model
     (``oblivious``), the ``prerequisite`` cells that make those examples, shared by all defenses and placed before the
     first that reads them, its ``naive`` cells where the suite asks for that adversary, a ``certificate`` where the defense
-    gives any, and one small gradient-free attack per seed. An attack whose examples can't be reused
+    gives any, and one small gradient-free attack per seed; where the defense rejects, one with Adam's steps beside those that
+    the suite asks for (:func:`bench.suites.added.against_detector`). An attack whose examples can't be reused
     (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
     spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
     (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
@@ -121,6 +123,10 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
             yield _cell(suite, one, seed, "suite", search=one.attack.search or suite.run.search)
     if row[0].defense.name == "none":
         return
+    adam = against_detector(suite, adaptive)
+    if adam is not None:
+        for seed in suite.run.seeds:
+            yield _cell(suite, adaptive[0]._replace(attack=adam), seed, "suite", search="first_success")
     for one in row:
         for seed in suite.run.seeds if one.adversary == "naive" else ():
             yield _cell(suite, one, seed, "naive", search=one.attack.search or suite.run.search)
@@ -135,7 +141,7 @@ def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:
     if attacked and certifies(row[0].defense, row[0].threat_model.norm):
         certificate = row[0]._replace(attack=AttackSpec(id="certified", name="certificate"), adversary="adaptive")
         yield _cell(suite, certificate, suite.run.seeds[0], "certificate", search="first_success")
-    free = _gradient_free(suite, adaptive)
+    free = gradient_free(suite, adaptive)
     if free is not None:
         for seed in suite.run.seeds:
             yield _cell(suite, adaptive[0]._replace(attack=free), seed, "gradient_free", search="first_success")
@@ -175,27 +181,6 @@ def _cell(
         suite.run.precision,
         source,
     )
-
-
-def _gradient_free(suite: Suite, adaptive: Sequence[Combined]) -> AttackSpec | None:
-    """The small attack without gradients that every defended row gets; ``None`` where it is off or there already."""
-    queries = suite.run.gradient_free_queries
-    entry = entry_of(registry.attacks, "square")
-    if not adaptive or queries == 0 or entry is None:
-        return None
-    if entry.norms and adaptive[0].threat_model.norm not in entry.norms:
-        return None
-    if any(one.attack.name == "square" and _queries(one.attack) >= queries for one in adaptive):
-        return None
-    args = with_defaults(entry.params, {"n_queries": queries})
-    taken = {one.attack.id for one in adaptive}
-    name = "square" if "square" not in taken else f"square-{queries}"
-    return AttackSpec(id=name, name="square", backend=entry.facts.get("backend"), args=args)
-
-
-def _queries(attack: AttackSpec) -> int:
-    queries = attack.args.get("n_queries", 0)
-    return queries if isinstance(queries, int) else 0
 
 
 def _refuse_unknown(suite: Suite) -> None:

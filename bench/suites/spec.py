@@ -304,6 +304,12 @@ class RunOptions(Spec):
         ge=0,
         description="queries of the gradient-free attack added to every defended row; 0 switches it off (flagged)",
     )
+    detector_steps: int = Field(
+        200,
+        ge=0,
+        description="steps of adam_pgd, which is added under linf to every row whose defense rejects; 0 switches it off "
+        "(flagged)",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -390,14 +390,19 @@ def test_the_gradient_free_attack_that_was_switched_off(tmp_path: Path) -> None:
 
 
 def test_adams_steps_against_what_rejects(tmp_path: Path) -> None:
-    def asked(defense: str, attack: str, name: str) -> str:
+    def asked(defense: str, attack: str, name: str, steps: int = 0) -> str:
         planned = [Planned(model="a", attack=each, defense=defense, broken=[3]) for each in ("pgd-20", attack)]
-        return suggested(one(build_run(tmp_path / name, planned)))
+        run = build_run(tmp_path / name, planned)
+        record = run.read_run()
+        options = record.suite.run.model_copy(update={"detector_steps": steps})
+        run.write_run(record.model_copy(update={"suite": record.suite.model_copy(update={"run": options})}))
+        return suggested(one(run))
 
-    wanted = "| attacks: [..., {name: adam_pgd, steps: 200}]"
+    wanted = "| bench run synthetic.yaml --set run.detector_steps=200"
     assert wanted in asked("input_statistics", "fgsm", "a")
     assert wanted not in asked("input_statistics", "adam_pgd-200", "b")
     assert wanted not in asked("jpeg-q75", "fgsm", "c")
+    assert wanted not in asked("input_statistics", "fgsm", "d", steps=200)
 
 
 def test_at_zero_no_stronger_attack_is_asked_for(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ CASES = [
         cells=(adaptive("mahalanobis-1", recorded=False, rows=range(9)),),
         probed=(),
     ),
-    *lifted("no-adaptive-attack", "no-adaptive-attack", "no-gradient-free-attack"),
+    *lifted("no-adaptive-attack", "no-adaptive-attack", "no-gradient-free-attack", "no-detector-attack"),
     Case(
         "no-adaptive-attack",
         "the suite leaves it out of one row",

@@ -7,6 +7,8 @@ import pytest
 
 from bench.runner import cell_flags
 from bench.store.parts import ShardReport, StageCost
+from bench.suites.expand import expand
+from bench.suites.spec import Suite
 
 
 def shards(names: tuple[str, ...]) -> list[ShardReport]:
@@ -35,3 +37,27 @@ def test_what_square_breaks_after_the_gradients_is_counted_over_all_shards(
     found = cell_flags._square(rows, shards(names))
     assert [(flag.rule, flag.severity) for flag in found] == ([("autoattack-square", severity)] if severity else [])
     assert all(f"broke {broken} samples" in flag.message for flag in found)
+
+
+@pytest.mark.parametrize(
+    ("defense", "threat_model", "attacks", "steps", "rules"),
+    [
+        ("mahalanobis", "linf:0.1", ["pgd"], 0, ["no-detector-attack"]),
+        ("mahalanobis", "linf:0.1", ["pgd"], 200, []),
+        ("mahalanobis", "linf:0.1", ["pgd", {"name": "adam_pgd", "steps": 50}], 0, []),
+        ("mahalanobis", "l2:1", ["pgd"], 0, []),
+        ("jpeg", "linf:0.1", ["pgd"], 0, []),
+    ],
+)
+def test_a_detector_that_only_signed_steps_attack(
+    defense: str, threat_model: str, attacks: list[object], steps: int, rules: list[str]
+) -> None:
+    suite = Suite.model_validate(
+        {
+            "name": "demo", "dataset": "mnist", "models": ["zoo:mnist_standard"], "threat_models": [threat_model],
+            "attacks": attacks, "defenses": [defense], "run": {"detector_steps": steps},
+        }
+    )  # fmt: skip
+    for cell in expand(suite):
+        flags = cell_flags.weak_adversary(suite, cell)
+        assert [flag.rule for flag in flags] == ([] if cell.role == "prerequisite" else rules)

@@ -123,7 +123,8 @@ def test_a_detector_is_calibrated_on_images_that_nobody_evaluates(suite: Write, 
     path = suite(
         defenses="{name: feature_squeezing, bits: 1, fpr: 0.1}", samples=60, eps="0.1", attacks="fgsm", more=KNOWING
     )
-    summary = run(path, tmp_path, "run.gradient_free_queries=20")
+    quick = ("run.gradient_free_queries=20", "run.detector_steps=0")
+    summary = run(path, tmp_path, *quick)
     found = {result.role: result for result in summary.results}
     frame = rows(summary, found["suite"])
     assert frame["clean_rejected"].equals(frame["clean_rejection_margin"] > 0)
@@ -134,7 +135,7 @@ def test_a_detector_is_calibrated_on_images_that_nobody_evaluates(suite: Write, 
     assert (frame["rejected"] & frame["robust"]).any() or not frame["rejected"].any()
     assert value(found["naive"], "detection_rate") > value(found["suite"], "detection_rate") - 0.2
     identities = {result.cell for result in summary.results}
-    fewer = run(path, tmp_path / "fewer", "dataset.samples=30", "run.gradient_free_queries=20")
+    fewer = run(path, tmp_path / "fewer", "dataset.samples=30", *quick)
     assert {result.cell for result in fewer.results} == identities  # the same images calibrate it
 
 
@@ -150,7 +151,8 @@ def test_calibration_images_may_not_be_evaluated(suite: Write, tmp_path: Path) -
     with pytest.raises(DatasetError, match="10 of its 50 images are evaluated, too, first"):
         run(path, tmp_path)
     more = "calibration: {name: mnist, split: train, samples: 50}"
-    summary = run(suite(defenses="feature_squeezing", samples=10, attacks="fgsm", more=more), tmp_path)
+    path = suite(defenses="feature_squeezing", samples=10, attacks="fgsm", more=more)
+    summary = run(path, tmp_path, "run.detector_steps=0")
     assert {result.status for result in summary.results} == {"done"}
 
 
@@ -320,11 +322,17 @@ def test_a_plugins_detector_is_calibrated_and_attacked_jointly(suite: Write, tmp
     attack = "{name: pgd, steps: 20}"
     path = suite(defenses="{name: grey, fpr: 0.1}", attacks=attack, samples=20, more=f"plugins: [mine.py]\n{KNOWING}")
     settings = RunSettings(results=tmp_path, device="cpu", places=Places(allow_plugins=True))
-    summary = run_suite(load_suite(path, overrides=["run.gradient_free_queries=0"]), settings)
-    found = {result.role: result for result in summary.results}
+    options = ["run.gradient_free_queries=0", "run.detector_steps=40"]
+    summary = run_suite(load_suite(path, overrides=options), settings)
+    found = {result.role: result for result in summary.results if result.attack.name == "pgd"}
     assert set(found) == {"prerequisite", "suite", "naive", "oblivious"}
     assert value(found["naive"], "detection_rate") > 0.5
     assert value(found["suite"]) < value(found["naive"])
+    (adam,) = (result for result in summary.results if result.attack.name == "adam_pgd")
+    assert (adam.role, adam.attack_id, adam.status) == ("suite", "adam_pgd-40", "done")
+    (shown,) = table.make(RunDirectory(summary.directory)).tables
+    assert shown.attacks == ("pgd-20", "adam_pgd-40")
+    assert shown.rows[0].attacks["adam_pgd-40"].robust.value == value(adam)
 
 
 def test_a_plugin_gets_the_adaptive_adversary_too(suite: Write, tmp_path: Path) -> None:
@@ -365,6 +373,7 @@ def test_in_python_it_is_the_same(suite: Write, tmp_path: Path) -> None:
     assert (table_ * 1000 % 50 > 1e-6).any()  # means over draws, not counts of 20 images
     assert table_["worst case"] <= min(table_["fgsm"], table_["bim"]) + 0.05
     guarded = bench.evaluate(
-        model, x, y, "linf:0.2", ["fgsm"], defense="feature_squeezing", calibration=tuple(calibration)
+        model, x[:4], y[:4], "linf:0.2", ["fgsm"], defense="feature_squeezing", calibration=tuple(calibration)
     )
     assert set(guarded.table["status"]) == {"done"}
+    assert "adam_pgd-200" in set(guarded.table["attack"])

@@ -44,7 +44,7 @@ threat_models: [{{norm: {norm}, eps: {eps}}}]
 models: [{models}]
 attacks: [{attacks}]
 defenses: [{defenses}]
-run: {{shard_size: 8, gradient_free_queries: 20, eot_iter: 2, scoring_draws: 5{run}}}
+run: {{shard_size: 8, gradient_free_queries: 20, detector_steps: 5, eot_iter: 2, scoring_draws: 5{run}}}
 """
 
 

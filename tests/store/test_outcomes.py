@@ -101,6 +101,7 @@ def test_successes_of_a_failed_cell_count_and_the_row_is_incomplete(tmp_path: Pa
         ("jpeg-q75", "adaptive", "suite", "pgd-20", "suite"),
         ("jpeg-q75", "oblivious", "oblivious", "pgd-20", "oblivious"),
         ("jpeg-q75", "adaptive", "gradient_free", "square", "gradient_free"),
+        ("mahalanobis-1", "adaptive", "suite", "adam_pgd-200", "suite"),
         ("none", "adaptive", "prerequisite", "pgd-20", "prerequisite"),
     ],
 )

@@ -235,6 +235,16 @@ with RunDirectory(Path(sys.argv[1])).locked():
 """
 
 
+def test_a_run_from_before_adam_was_added_has_none_of_its_cells(tmp_path: Path) -> None:
+    run = build_run(tmp_path, [Planned(defense="mahalanobis-1")])
+    assert run.read_run().suite.run.detector_steps == 200
+    path = tmp_path / "run.json"
+    content = json.loads(path.read_text())
+    del content["suite"]["run"]["detector_steps"]
+    path.write_text(json.dumps(content))
+    assert run.read_run().suite.run.detector_steps == 0
+
+
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with child:

@@ -153,6 +153,23 @@ def test_the_gradient_free_attack_is_left_out_where_it_is_off_there_already_or_u
     assert "gradient_free" not in roles()
 
 
+def test_what_rejects_is_attacked_with_adams_steps_under_linf(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = registry.attacks.entries()
+    monkeypatch.setitem(table, "adam_pgd", type(table["pgd"])("x:y", "", table["pgd"].params, ("linf",)))
+
+    def added(**changed: object) -> list[str]:
+        cells = expand(suite(**{"defenses": ["none", "jpeg", "detector"], "attacks": ["fgsm"], **changed}))
+        return [line for line in lines(cells) if "adam" in line and line.startswith("suite")]
+
+    assert added() == ["suite small/detector/adam_pgd-200/adaptive/first_success"]
+    assert added(run={"seeds": [0, 1], "search": "strongest"}) == added() * 2
+    assert added(run={"detector_steps": 0}) == added(threat_models=["l2:1"]) == added(adversaries=["oblivious"]) == []
+    asked = {"name": "adam_pgd", "steps": 40}
+    own = "suite small/detector/adam_pgd-40/adaptive/first_success"
+    assert added(attacks=[asked], defenses=["detector"]) == [own, *added()]
+    assert added(attacks=[asked], defenses=["detector"], run={"detector_steps": 40}) == [own]
+
+
 def test_the_order_is_model_threat_model_defense_attack_seed() -> None:
     cells = expand(
         suite(models=["zoo:small", "timm:x"], threat_models=["l2:1", "linf:0.2", "linf:0.1"], run={"seeds": [3, 1]})

@@ -125,7 +125,7 @@ def _attacks(outcome: RunOutcome, cited: Bibliography) -> Section:
     specs: dict[str, AttackSpec] = {(spec.id or spec.name): spec for spec in suite.attacks}
     results = [cell.result for row in outcome.rows for cell in row.cells if cell.result is not None]
     for result in results:
-        if result.role in ("gradient_free", "prerequisite"):  # those that the harness adds
+        if result.role in ("suite", "gradient_free", "prerequisite"):  # those that the harness adds
             specs.setdefault(result.attack_id, result.attack)
     libraries = _libraries(results)
     norms = {spec.norm for spec in suite.threat_models}

@@ -16,13 +16,18 @@ def explain(
     ] = None,
     threat_model: Annotated[
         str | None,
-        typer.Option("--threat-model", help="Only this threat model, such as linf:8/255, or norm.", metavar="NORM:EPS"),
+        typer.Option(
+            "--threat-model",
+            help="Only this threat model, such as linf:8/255, or norm; or corruptions.",
+            metavar="NORM:EPS",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """Tell how a model's numbers came about: images, attacks, what broke what, flags, and what would make them stronger.
 
-    Reads the records alone: needs neither torch nor the model.
+    Under common corruptions it tells which images were judged, the mean, and every corruption. Reads the records
+    alone: needs neither torch nor the model.
     """
     import shutil
 

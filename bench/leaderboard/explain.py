@@ -14,6 +14,8 @@ from bench.errors import StoreError, UnknownNameError
 from bench.leaderboard import stronger
 from bench.leaderboard.adversaries import attacker, gradient_of
 from bench.leaderboard.audited import audit_line
+from bench.leaderboard.cells import CORRUPTIONS
+from bench.leaderboard.corruption_explain import corrupted_explained
 from bench.leaderboard.explanation import CellExplained, Explanation, Images, RowExplained
 from bench.leaderboard.notes import SEVEREST, Severity
 from bench.leaderboard.rank import inseparable
@@ -21,6 +23,7 @@ from bench.leaderboard.records import Leaderboard, Row, Table
 from bench.leaderboard.table import make
 from bench.metrics import estimates
 from bench.store.audit import Finding
+from bench.store.corruption_outcomes import CorruptedRow
 from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome, read_outcomes, unbroken
 from bench.store.records import CellResult, Estimate, Flag
 from bench.store.run_directory import RunDirectory
@@ -43,7 +46,7 @@ def explain(
         run: the run.
         model: id of the model.
         defense: the defense's name in tables, ``none`` for the bare model; all rows where it isn't given.
-        threat_model: ``norm:eps``, or a norm for all its radii; all where it isn't given.
+        threat_model: ``norm:eps``, a norm for all its radii, or ``corruptions``; all where it isn't given.
         outcome: the run's rows, where they have been read already.
 
     Raises:
@@ -52,13 +55,17 @@ def explain(
     """
     outcome = outcome or read_outcomes(run)
     board = make(run, outcome)
-    rows = chosen(outcome, model, defense, threat_model)
+    wanted = "" if threat_model is None else threat_model.strip().lower()
+    only = wanted == CORRUPTIONS or (not outcome.rows and bool(outcome.corrupted))
+    rows = [] if only else chosen(outcome, model, defense, threat_model)
+    under = chosen_corrupted(outcome, model, defense, needed=only) if wanted in ("", CORRUPTIONS) or only else []
     return Explanation(
         suite=board.suite,
         run=board.run,
         images=_images(outcome, board),
         audit=board.audit,
         rows=tuple(_row(outcome, board, row, str(run.path)) for row in rows),
+        corrupted=tuple(corrupted_explained(outcome, board.corruptions, row) for row in under if board.corruptions),
     )
 
 
@@ -85,6 +92,32 @@ def chosen(outcome: RunOutcome, model: str, defense: str | None, threat_model: s
         if not rows:
             raise _unknown("threat model of these rows", threat_model, addresses)
     return rows
+
+
+def chosen_corrupted(outcome: RunOutcome, model: str, defense: str | None, *, needed: bool) -> list[CorruptedRow]:
+    """The same of rows under common corruptions.
+
+    Args:
+        outcome: the run's rows.
+        model: id of the model.
+        defense: the defense's name in tables.
+        needed: whether there must be one.
+
+    Raises:
+        UnknownNameError: where one is needed and there is none, with what would be accepted.
+        StoreError: where the suite has no corruptions.
+    """
+    if not needed:
+        return [row for row in outcome.corrupted if row.model == model and defense in (None, row.defense)]
+    if not outcome.corrupted:
+        raise StoreError("the run has no rows under common corruptions: its suite has none")
+    rows = [row for row in outcome.corrupted if row.model == model]
+    if not rows:
+        raise _unknown("model", model, [row.model for row in outcome.corrupted])
+    found = [row for row in rows if defense in (None, row.defense)]
+    if not found:
+        raise _unknown(f"defense of {model}", str(defense), [row.defense for row in rows])
+    return found
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownNameError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.leaderboard.records import Audited, Note, Record, Row
+from bench.leaderboard.records import Audited, CorruptionRow, Note, Record, Row
 from bench.store.outcomes import OutcomeStatus
 from bench.store.records import Estimate, StageResult
 
@@ -113,6 +113,31 @@ class RowExplained(Record):
     stronger: tuple[Suggestion, ...]
 
 
+class CorruptedExplained(Record):
+    """How the mean accuracy of one row under common corruptions came about."""
+
+    numbers: CorruptionRow
+    """as in the table"""
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    """those that any corruption has"""
+    images: str
+    """whose corrupted images these are, and what the numbers can be compared with, for people"""
+    seed: int | None
+    """of what a library made; ``None`` of published files"""
+    draws: int | None
+    """fresh draws of a stochastic defense in which each image was judged; ``None`` where nothing is random"""
+    cells: int
+    judged: int
+    """corrupted images that have a verdict"""
+    always: int | None
+    """images that are right in every draw and cell; ``None`` where a cell has no number"""
+    failures: tuple[str, ...]
+    """cells without a number, and why"""
+    flags: tuple[str, ...]
+    """rules of the flags of any cell"""
+
+
 class Explanation(Record):
     """What ``bench explain --json`` prints."""
 
@@ -123,3 +148,5 @@ class Explanation(Record):
     audit: Audited | None
     """``None`` where the run wasn't audited"""
     rows: tuple[RowExplained, ...]
+    corrupted: tuple[CorruptedExplained, ...] = ()
+    """the same models and defenses under common corruptions"""

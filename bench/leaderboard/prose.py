@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from bench.leaderboard.explanation import CellExplained, Explanation, Images, RowExplained
+from bench.leaderboard import corruption_explain
+from bench.leaderboard.explanation import CellExplained, CorruptedExplained, Explanation, Images, RowExplained
 from bench.leaderboard.grid import percent
+from bench.leaderboard.sentences import shown
 from bench.store.records import Estimate
 from bench.suites.cells import TRANSFERRED
 
@@ -33,13 +35,20 @@ def prose(explanation: Explanation, width: int = 120) -> str:
         width: columns of the terminal.
     """
     width = max(width, 40)
-    return "\n\n".join(_row(explanation, row, width) for row in explanation.rows) + "\n"
+    parts = [_row(explanation, row, width) for row in explanation.rows]
+    parts += [_corrupted(explanation, row, width) for row in explanation.corrupted]
+    return "\n\n".join(parts) + "\n"
+
+
+def _corrupted(explanation: Explanation, row: CorruptedExplained, width: int) -> str:
+    told = [("Images", list(_images(explanation.images))), *corruption_explain.sections(row)]
+    return _titled(corruption_explain.heading(row), told, width)
 
 
 def _row(explanation: Explanation, row: RowExplained, width: int) -> str:
     numbers = row.numbers
     name = numbers.model if numbers.defense == "none" else f"{numbers.model} + {numbers.defense}"
-    number = _percent(numbers.worst)
+    number = shown(numbers.worst)
     what = f"{number}, an upper bound" if numbers.complete else f"at most {number}, without a rank"
     head = f"{name} under {row.threat_model}: robust accuracy {'unknown' if numbers.worst is None else what}"
     sections: list[tuple[str, Iterable[str]]] = [
@@ -53,6 +62,10 @@ def _row(explanation: Explanation, row: RowExplained, width: int) -> str:
         ("Flags and findings", _notes(row)),
         ("What would make it stronger", _stronger(row)),
     ]
+    return _titled(head, sections, width)
+
+
+def _titled(head: str, sections: Sequence[tuple[str, Iterable[str]]], width: int) -> str:
     title = _wrapped(head, width)
     parts = [f"{title}\n{'=' * max(map(len, title.splitlines()))}"]
     for heading, texts in sections:
@@ -73,7 +86,7 @@ def _clean(row: RowExplained) -> Iterator[str]:
     if numbers.clean is None:
         yield f"Unknown: not every image has a record; {numbers.correct:,} are known to be right."
         return
-    text = f"Clean accuracy {_percent(numbers.clean)}: {numbers.correct:,} of {numbers.clean.n:,} images are right"
+    text = f"Clean accuracy {shown(numbers.clean)}: {numbers.correct:,} of {numbers.clean.n:,} images are right"
     yield f"{text} in the majority of the draws." if row.stochastic else f"{text}."
 
 
@@ -95,10 +108,10 @@ def _cell(cell: CellExplained) -> str:
         sentences.append(f"no number: {cell.status}: {cell.reason}{some}")
     elif cell.role == "certificate":
         sentences.append(
-            f"certifies {_percent(cell.left)} at this radius, a lower bound; it is no attack and breaks nothing"
+            f"certifies {shown(cell.left)} at this radius, a lower bound; it is no attack and breaks nothing"
         )
     else:
-        sentences.append(f"broke {_broken(cell)}; by itself it leaves {_percent(cell.left)}")
+        sentences.append(f"broke {_broken(cell)}; by itself it leaves {shown(cell.left)}")
     text = f"{sentences[0]}: {sentences[1]}."
     return " ".join([text, *_cost(cell), *_stages(cell), *_flags(cell)])
 
@@ -255,16 +268,6 @@ def _stronger(row: RowExplained) -> Iterator[str]:
             yield f"{_INDENT} {_WHOLE}{one.do}"
     if not row.stronger:
         yield "Nothing that is known here; an attack made for this model may still find more."
-
-
-def _percent(estimate: Estimate | None) -> str:
-    """A share in %, with its interval."""
-    if estimate is None or estimate.value is None:
-        return "unknown"
-    text = f"{percent(estimate.value)} %"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} ({percent(estimate.low)}–{percent(estimate.high)})"
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> str:

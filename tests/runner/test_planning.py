@@ -90,7 +90,7 @@ def line(fixed: float, each: float) -> tuple[Point, ...]:
 
 
 SPEED = RowSpeed(
-    key="k", model="m", defense="none", norm="linf", precision="float32", batch_size=64, wanted=64, fills=False,
+    key="k", model="m", defense="none", norm="linf", precision="float32", batch_size=64, asked=None, wanted=64, fills=False,
     load=0.0, warm=0.0,
     base=line(1.0, 0.5), step=line(0.2, 0.1), query=line(0.1, 0.03),
 )  # fmt: skip
@@ -150,6 +150,18 @@ def test_bounds_hold_the_middle_and_the_budget() -> None:
     assert least == pytest.approx(0.9 * (SPEED.base[2].middle + SPEED.step[2].middle + SPEED.query[2].middle))
 
 
+def test_the_high_bound_keeps_more_images_to_the_end() -> None:
+    spending = known([1.0] * 30 + [40.0] * 2, [0.0] * 32, Passes(100.0, 100.0))
+    more = weights(spending, 10_000, "high", (1.0, 1.0)).budget
+    assert 0.05 < more < 0.2
+    expected = 1.2 * (1.0 + 0.5 * 64)
+    for k in range(100):
+        share = (1 - more) * (1.0 if k < 1 else 2 / 32 if k < 40 else 0.0) + more
+        expected += 1.2 * (0.2 + 0.1 * 64 * share)
+    found = shard_seconds(SPEED, spending, 64, 10_000, "high")
+    assert found == pytest.approx(expected, rel=1e-3), "a step and a query weigh by what they take in a whole shard"
+
+
 @pytest.mark.parametrize(("survivors", "n"), [(0, 32), (3, 32), (32, 32), (40, 100)])
 def test_the_share_of_survivors_has_the_interval_of_agresti_and_coull(survivors: int, n: int) -> None:
     spending = known([0.0] * (n - survivors) + [10.0] * survivors, [0.0] * n, Passes(10.0, 10.0))
@@ -169,11 +181,13 @@ def test_what_shards_took_corrects_the_estimate_of_their_device_alone() -> None:
     spending = replace(spending, reports=(report, report))
     assert correction(SPEED, spending, "cpu (1 threads)") == pytest.approx(1.5)
     assert correction(SPEED, spending, "cuda (NVIDIA H100)") is None
-    there = report.model_copy(update={"device": "cuda (NVIDIA H100)", "seconds": 20.0})
-    assert correction(SPEED, replace(spending, reports=(there,)), there.device) is None, (
-        "its first passes may take that"
-    )
-    assert correction(SPEED, replace(spending, reports=(there, there)), there.device) == pytest.approx(20 / expected)
+    gpu = "cuda (NVIDIA H100)"
+    few = shard_seconds(SPEED, spending, 2, 2, "middle")
+    assert 2 < few < 20
+    for seconds, factor in ((20.0, 1.0), (40.0, 40 / few), (few / 2, 0.5)):
+        there = report.model_copy(update={"device": gpu, "samples": 2, "seconds": seconds})
+        found = correction(SPEED, replace(spending, reports=(there,)), gpu)
+        assert found == pytest.approx(factor), "its first passes may take long, whatever comes after them"
     short = report.model_copy(update={"seconds": 0.1})
     assert correction(SPEED, replace(spending, reports=(short,)), "cpu (1 threads)") is None
 
@@ -196,6 +210,9 @@ def test_speeds_are_measured_once(suite: Write) -> None:
         for points in (row.base, row.step, row.query):
             assert [point.samples for point in points] == [1, 8]
             assert all(0 < point.low <= point.middle <= point.high for point in points)
+    forecast(load_suite(path), settings(path, batch_size=4), Request("1xcpu"), second)
+    assert second.said == first.said, "other batches, other figures"
+    second.said.clear()
     files.write(kept, measured.model_copy(update={"torch": "1.0"}))
     forecast(load_suite(path), settings(path), Request("1xcpu"), second)
     assert second.said == first.said, "figures of another torch say nothing"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.runner.events import Silent
+from bench.runner.executors.base import Lot, Queue
+from bench.runner.executors.choice import choose
 from bench.runner.options import ClusterSettings, RunSettings
 from bench.runner.planning.schedule import Timing, simulate
 from bench.runner.planning.work import Work, pending_work
@@ -120,6 +124,44 @@ def test_plenty_of_devices_wait_for_the_longest_chain_alone(work: Work, some: li
     whole = max(ends.values()) + max(longest[one.id] for one in work.plan.corrupted.cells)
     found = simulate(work, ["fast"] * len(shards), Timing(seconds))
     assert found.makespan == pytest.approx(whole)
+
+
+class Hand(NamedTuple):
+    """A worker that holds a model."""
+
+    model: str
+    jobs: tuple[AnyShard, ...] = ()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 1.0, 5.0, 9.0, 10.0, 70.0, math.inf]))),
+    st.lists(st.sampled_from("abc"), min_size=1),
+    st.lists(st.integers(0, 20), max_size=4),
+)
+def test_the_cheapest_cell_of_each_model_is_enough_to_choose_from(
+    work: Work, cells: list[tuple[str, float]], held: list[str], dropped: list[int]
+) -> None:
+    """What is taken is what would be chosen of all that wait."""
+    like = next(iter(work.shards.values()))[0]
+    waiting: dict[str, Lot] = {}
+    queue = Queue(lambda shard: shard)
+    for number, (model, cost) in enumerate(cells):
+        cell = replace(like.cell, model=like.cell.model.model_copy(update={"id": model}))
+        queue.add([replace(like, cell=cell, cell_id=str(number))], cost)
+        waiting[str(number)] = Lot(model, cost)
+    for number in dropped:
+        queue.drop(str(number))
+        waiting.pop(str(number), None)
+    crew = [Hand(model) for model in held]
+    while waiting:
+        assert len(queue) == len(waiting)
+        expected = choose(waiting.values(), crew[0], crew)
+        taken = queue.take(lambda lots: choose(lots, crew[0], crew))
+        assert taken is not None
+        lot = waiting.pop(taken.cell_id)
+        assert (lot.model == held[0], lot.cost) == (expected.model == held[0], expected.cost)
+    assert queue.take() is None
 
 
 class Order(Silent):

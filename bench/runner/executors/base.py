@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -36,17 +37,28 @@ class Queue:
     def __init__(self, start: Callable[[AnyShard], AnyShard | None]) -> None:
         self._start = start
         self._lots: dict[str, Lot] = {}
+        self._by_model: dict[str, list[tuple[float, int, str]]] = {}
+        """of each model a heap of its cells by their cost, then in the order in which they came"""
+        self._came = self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(lot.shards) for lot in self._lots.values())
+        return self._count
 
     def __bool__(self) -> bool:
         return bool(self._lots)
 
     @property
-    def lots(self) -> Iterable[Lot]:
-        """The cells that have shards waiting, in the order in which they came."""
-        return self._lots.values()
+    def cheapest(self) -> list[Lot]:
+        """Of each model the cheapest cell that has shards waiting."""
+        found = []
+        for model, heap in list(self._by_model.items()):
+            while heap and heap[0][2] not in self._lots:
+                heapq.heappop(heap)
+            if heap:
+                found.append(self._lots[heap[0][2]])
+            else:
+                del self._by_model[model]
+        return found
 
     def add(self, shards: Iterable[AnyShard], cost: float = math.inf) -> None:
         """Lets the shards of a cell wait.
@@ -56,22 +68,29 @@ class Queue:
             cost: what they take together, in passes.
         """
         for shard in shards:
-            lot = self._lots.setdefault(shard.cell_id, Lot(shard.cell.model.id, cost))
-            lot.shards.append(shard)
+            if shard.cell_id not in self._lots:
+                self._lots[shard.cell_id] = Lot(shard.cell.model.id, cost)
+                heap = self._by_model.setdefault(shard.cell.model.id, [])
+                heapq.heappush(heap, (cost, self._came, shard.cell_id))
+                self._came += 1
+            self._lots[shard.cell_id].shards.append(shard)
+            self._count += 1
 
     def drop(self, cell_id: str) -> None:
         """Forgets the shards of a cell that has failed."""
-        self._lots.pop(cell_id, None)
+        lot = self._lots.pop(cell_id, None)
+        self._count -= 0 if lot is None else len(lot.shards)
 
-    def take(self, choose: Callable[[Iterable[Lot]], Lot] = lambda lots: next(iter(lots))) -> AnyShard | None:
+    def take(self, choose: Callable[[list[Lot]], Lot] | None = None) -> AnyShard | None:
         """The next shard; ``None`` where none is left.
 
         Args:
-            choose: which cell comes next; the first by default.
+            choose: which cell comes next, of the cheapest of each model; the one that came first by default.
         """
         while self._lots:
-            lot = choose(self._lots.values())
+            lot = next(iter(self._lots.values())) if choose is None else choose(self.cheapest)
             shard = lot.shards.popleft()
+            self._count -= 1
             if not lot.shards:
                 del self._lots[shard.cell_id]
             started = self._start(shard)

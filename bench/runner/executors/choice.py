@@ -46,7 +46,7 @@ def choose(lots: Iterable[Lot], member: _Hands, crew: Iterable[_Hands]) -> Lot:
     """The cheapest cells; among these the model that the worker holds, else the one that the fewest others do.
 
     Args:
-        lots: the cells that have shards waiting.
+        lots: cells that have shards waiting, of each model the cheapest at least.
         member: the worker.
         crew: all workers.
     """

@@ -91,13 +91,14 @@ def empty(device: torch.device) -> Calibration:
     )
 
 
-def measure(worker: Worker, planned: Planned, most: int) -> RowSpeed:
+def measure(worker: Worker, planned: Planned, most: int, asked: int | None = None) -> RowSpeed:
     """Measures one model behind its defense; whatever the model, the defense or the attack raises goes through.
 
     Args:
         worker: on the device; holds the images.
         planned: one of the row's cells.
         most: samples of the largest shard.
+        asked: the batch size that the user asks for.
     """
     cell = _plain(planned)
     started = time.perf_counter()
@@ -117,6 +118,7 @@ def measure(worker: Worker, planned: Planned, most: int) -> RowSpeed:
         norm=cell.norm,
         precision=search_precision(cell.precision, worker.device),
         batch_size=worker.batch_size,
+        asked=asked,
         wanted=most,
         fills=fills,
         load=load,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,9 +10,10 @@ from bench.runner.planning.speeds import Bound, FloatArray, Point, RowSpeed, sec
 from bench.runner.planning.spending import Kind, Spending, Weights, weights
 from bench.store.parts import ShardReport
 
-EVIDENCE = {"cpu": 1.0, "cuda": 30.0}
-"""Seconds that known shards must have taken in all, before what they took corrects what was expected of them, by the first
-word of the device: on a GPU first passes alone take seconds, whatever the number of samples."""
+EVIDENCE = 1.0
+"""Seconds that known shards must have taken in all, before what they took corrects what was expected of them."""
+WARM = 30.0
+"""The same on a GPU, whose first passes alone take seconds, where they took longer than was expected."""
 
 
 def shard_seconds(speed: RowSpeed, spending: Spending, samples: int, pending: int, bound: Bound) -> float:
@@ -71,9 +70,10 @@ def correction(speed: RowSpeed, spending: Spending, device: str) -> float | None
         one for one in spending.reports if one.device == device and one.precision in (speed.precision, "float32")
     ]
     took = sum(report.seconds for report in reports)
-    if took < EVIDENCE.get(re.split(r"\W", device)[0], math.inf):
+    if took < EVIDENCE:
         return None
-    return took / _expected(speed, spending, reports)
+    found = took / _expected(speed, spending, reports)
+    return min(found, 1.0) if device.startswith("cuda") and took < WARM else found
 
 
 def _expected(speed: RowSpeed, spending: Spending, reports: Iterable[ShardReport]) -> float:

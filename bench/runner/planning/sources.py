@@ -136,7 +136,8 @@ class Speeds:
         path = files.speeds_path(self.settings.results, describe(device))
         kept = empty(device) if anew else _kept(path, empty(device))
         most = min(self.plan.suite.run.shard_size, len(self.plan.dataset))
-        missing = [one for one in rows if not _serves(kept.row(row_key(one, self.plan.dataset.shape)), self, most)]
+        shape, asked = self.plan.dataset.shape, self.settings.batch_size
+        missing = [one for one in rows if not _serves(kept.row(row_key(one, shape)), most, asked)]
         if not missing:
             return kept
         worker = worker_of(self.plan.dataset, self.plan.calibration, self.settings, self.settings.places, device)
@@ -147,7 +148,7 @@ class Speeds:
             label = label_of(one.cell)
             self.note(f"measuring {label} on {describe(device)} ({number} of {len(missing)})")
             try:
-                found.append(measure(worker, one, most))
+                found.append(measure(worker, one, most, asked))
             except (Exception, SystemExit) as error:  # noqa: BLE001 (the row's edge: its cells have no time)
                 self.note(f"{label} can't be measured: {reason_of(error)}")
         kept = kept.with_rows(tuple(found), now(), shared=shared)
@@ -167,11 +168,9 @@ def _kept(path: Path, fresh: Calibration) -> Calibration:
     return found if same else fresh
 
 
-def _serves(row: RowSpeed | None, speeds: Speeds, most: int) -> bool:
+def _serves(row: RowSpeed | None, most: int, asked: int | None) -> bool:
     """Whether figures were measured up to the size of the shards, and with the batches that are asked for."""
-    if row is None or row.wanted < most:
-        return False
-    return speeds.settings.batch_size in (None, row.batch_size)
+    return row is not None and row.wanted >= most and row.asked == asked
 
 
 def _said(calibration: Calibration) -> str:

@@ -41,6 +41,8 @@ class RowSpeed(BaseModel):
     """of the search on this device"""
     batch_size: int
     """the most samples of a pass"""
+    asked: int | None
+    """what ``--batch-size`` said; ``None`` where it was found by itself"""
     wanted: int
     """samples of the largest shard, up to which it was measured as far as that didn't take too long"""
     fills: bool

@@ -34,7 +34,7 @@ threat_models: [{{norm: linf, eps: {eps}}}]
 models: [{models}]
 attacks: [{attacks}]
 defenses: [{defenses}]
-run: {{shard_size: 4}}
+run: {{shard_size: 4, detector_steps: 20}}
 {more}
 """
 

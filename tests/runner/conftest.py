@@ -65,7 +65,7 @@ models: [{models}]
 attacks: [{attacks}]
 defenses: [{defenses}]
 adversaries: [{adversaries}]
-run: {{shard_size: 6, gradient_free_queries: 0}}
+run: {{shard_size: 6, gradient_free_queries: 0, detector_steps: 0}}
 plugins: [mine.py]
 {more}
 """

@@ -21,7 +21,8 @@
     ├── ConsentError          work that needs an explicit yes (large files)
     └── Interrupted           the user stopped the run; what was finished is saved
 
-The command line catches ``BenchError`` once and exits with its ``exit_code``.
+The command line catches ``BenchError`` once and exits with its ``exit_code``. :func:`out_of_memory` tells a full memory from
+every other failure.
 """
 
 from __future__ import annotations
@@ -139,3 +140,13 @@ class Interrupted(BenchError):  # noqa: N818
     """The user stopped the run; what was finished is saved."""
 
     exit_code = 130
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device or the machine has no memory left: torch's by its name or its words."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    )

@@ -5,8 +5,8 @@
 
 Makes a run with the real driver and the real writers: only the verdicts are drawn instead of computed, so that no device is
 needed. Then it measures the real commands on it, each in a process of its own: seconds of the whole command, start of Python
-included, and the most memory that it took. Goals: a finished suite of 1,000 cells is recognised in less than 5 s, and memory
-doesn't follow the number of rows.
+included, those of a core, and the most memory that it took. Goals: a finished suite of 1,000 cells is recognised in less
+than 5 s, and memory doesn't follow the number of rows.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def measured(name: str, folder: Path, *words: str) -> None:
         )
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    print(f"{name:<44} {seconds:9.1f} s {usage.ru_maxrss / 1024:9.0f} MiB", flush=True)
+    busy = usage.ru_utime + usage.ru_stime
+    print(f"{name:<40} {seconds:7.1f} s, {busy:6.1f} s of a core, {usage.ru_maxrss / 1024:6.0f} MiB", flush=True)
     if status:
         print((folder / "output").read_text(errors="replace")[-2000:])
 

@@ -1,4 +1,4 @@
-"""Telling that memory ran out from every other failure, and going on in smaller pieces."""
+"""Going on in smaller pieces where memory runs out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from bench.errors import out_of_memory as out_of_memory
 
 
 class Drawing(Protocol):
@@ -19,16 +21,6 @@ class Drawing(Protocol):
     def drawing(self, keys: Tensor) -> AbstractContextManager[None]:
         """Inside, passes draw from these keys."""
         ...
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device or the machine has no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
-    )
 
 
 def in_pieces(model: Drawing, x: Tensor, batch_size: int, keys: Tensor | None = None) -> list[Tensor]:

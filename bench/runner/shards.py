@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import BenchError
+from bench.errors import BenchError, out_of_memory
 from bench.store.corrupted import CorruptedRecord, CorruptedReport
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import SampleRecord
@@ -109,8 +109,7 @@ def reason_of(error: BaseException) -> str:
 
 def failure_of(error: BaseException, *, model: bool = False) -> Failure:
     """The failure of a shard, called while the exception is handled."""
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch
-    return Failure(reason_of(error), "".join(traceback.format_exception(error)), model, memory)
+    return Failure(reason_of(error), "".join(traceback.format_exception(error)), model, out_of_memory(error))
 
 
 def only(examples: Examples, sample_ids: Sequence[str]) -> Examples:

@@ -24,6 +24,7 @@ class Images:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._there: dict[int, tuple[str, str, str]] = {}
+        self._last: pd.DataFrame | None = None
 
     def add(self, cell: str, rows: pd.DataFrame) -> None:
         """The images of one more cell.
@@ -35,6 +36,10 @@ class Images:
         Raises:
             StoreError: where another cell has another image at a position.
         """
+        images = rows[["position", "sample_id", "sample_digest"]]
+        if self._last is not None and images.equals(self._last):  # mostly so: the cells of a run share their images
+            return
+        self._last = images
         columns = (rows["position"].tolist(), rows["sample_id"].tolist(), rows["sample_digest"].tolist())
         for position, sample, digest in zip(*columns, strict=True):
             one, image, first = self._there.setdefault(position, (sample, digest, cell))

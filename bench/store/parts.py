@@ -141,11 +141,11 @@ def _with_later_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """An older part with those of the columns that have a default, filled with it."""
     import pyarrow as pa
 
-    kinds = get_type_hints(SampleRecord)
-    for name in columns:
-        if name not in table.column_names and name in SampleRecord._field_defaults:
-            filled = [SampleRecord._field_defaults[name]] * len(table)
-            table = table.append_column(name, pa.array(filled, _TYPES[kinds[name].__name__]))
+    later = [name for name in columns if name not in table.column_names and name in SampleRecord._field_defaults]
+    kinds = get_type_hints(SampleRecord) if later else {}
+    for name in later:
+        filled = [SampleRecord._field_defaults[name]] * len(table)
+        table = table.append_column(name, pa.array(filled, _TYPES[kinds[name].__name__]))
     return table
 
 

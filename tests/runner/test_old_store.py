@@ -19,7 +19,7 @@ from bench.suites.load import load_suite
 from bench.suites.places import Places
 
 ARCHIVE = Path(__file__).with_name("first_day.tar.xz")
-"""By commit ea8855a: ``bench run old.yaml``; its rows lack every column that has a default now, its records their parts' digests."""
+"""By commit ea8855a: ``bench run old.yaml``. Its rows lack every column that has a default now."""
 WORST = {"mnist_standard": 4 / 6, "mnist_standard + bit_depth-bits3": 3 / 6}
 """What it printed then."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from ray_workers import workers
 
 from bench.errors import BenchError
 from bench.registry import ALL
@@ -99,22 +100,6 @@ def assert_same(found: Path, expected: Path) -> None:
         examples, others = one.read_examples(here.cell), other.read_examples(there.cell)
         assert examples.sample_ids == others.sample_ids
         assert (examples.images == others.images).all()
-
-
-def workers(of: int) -> list[int]:
-    """Processes of workers that descend from a process, by what Ray calls them."""
-    shown = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in shown.splitlines()[1:]]
-    parents = {int(pid): int(parent) for pid, parent, _ in rows}
-
-    def descends(pid: int) -> bool:
-        while pid in parents and pid > 1:
-            pid = parents[pid]
-            if pid == of:
-                return True
-        return False
-
-    return [int(pid) for pid, _, args in rows if args.startswith("ray::Remote") and descends(int(pid))]
 
 
 class Kills(Notes):

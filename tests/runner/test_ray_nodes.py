@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from ray_workers import workers
 
 from bench.models import zoo
 from bench.runner.events import Silent
@@ -219,8 +220,7 @@ def test_workers_killed_at_random(suite: Path, local: RunSummary, tmp_path: Path
 
     def kill() -> None:
         time.sleep(draw.uniform(0, 0.3))
-        shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        there = [int(line.split()[0]) for line in shown.splitlines() if "ray::Remote" in line]
+        there = workers(os.getpid())
         if there:
             os.kill(draw.choice(there), signal.SIGKILL)
 

@@ -15,6 +15,10 @@ from bench.runner.options import ClusterSettings
 
 KNOCK = 10.0
 """Seconds in which a cluster's head must answer."""
+STARTS = 3
+"""So often a cluster of this machine's own is started: Ray gives up after 30 s, which a busy machine may need."""
+LATE = "timed out"
+"""What Ray says of a start that took too long."""
 MISSING = "--executor ray needs the package ray: python -m pip install 'robustness-bench[ray]'"
 
 
@@ -62,18 +66,30 @@ class Cluster:
         _knock(settings.address)
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(
-                **where,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-                namespace=f"bench-{os.getpid()}",
-            )
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            self._init(where, 1 if settings.address else STARTS)
+        except Exception as error:  # Ray raises a bare one where its own processes take too long
             place = f"--address {settings.address}" if settings.address else "--executor ray"
-            raise BenchError(f"{place}: no Ray cluster: {str(error).strip().splitlines()[0]}") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BenchError(f"{place}: no Ray cluster: {reason}") from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process before it has said how to go on
+
+    def _init(self, where: dict[str, Any], times: int) -> None:  # Any: Ray's words
+        """Connects; what a start that took too long leaves behind ends with this process."""
+        for left in reversed(range(times)):
+            try:
+                self.ray.init(
+                    **where,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=True,
+                    namespace=f"bench-{os.getpid()}",
+                )
+            except Exception as error:
+                if not left or LATE not in str(error):
+                    raise
+            else:
+                return
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive now."""

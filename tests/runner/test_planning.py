@@ -33,6 +33,13 @@ from bench.suites.spec import AttackSpec
 
 Write = Callable[..., Path]
 PGD = "{name: pgd, steps: 5}"
+BOTH = """
+name: both
+dataset: {name: mnist, samples: 8}
+threat_models: ["linf:0.2"]
+models: [zoo:mnist_standard, zoo:mnist_pgd]
+attacks: [fgsm]
+"""
 
 
 class Notes(Silent):
@@ -46,6 +53,26 @@ class Notes(Silent):
 def settings(path: Path, **changed: object) -> RunSettings:
     usual = RunSettings(path.parent / "results", device="cpu", places=Places(download=False, allow_plugins=True))
     return replace(usual, **changed)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    """Speeds of both models of the zoo on this machine, measured once for the tests that only need some."""
+    path = tmp_path_factory.mktemp("measured") / "both.yaml"
+    path.write_text(BOTH)
+    return calibrate(load_suite(path), settings(path), path.with_name("speeds.json"))
+
+
+@pytest.fixture
+def prepared(suite: Write, measured: Calibration) -> Write:
+    """A suite beside whose results these speeds lie."""
+
+    def write(**changed: Any) -> Path:
+        path = suite(**changed)
+        files.write(files.speeds_path(path.parent / "results", measured.device), measured)
+        return path
+
+    return write
 
 
 # -- devices -----------------------------------------------------------------------------------------------------------
@@ -210,28 +237,28 @@ def test_speeds_are_measured_once(suite: Write) -> None:
         for points in (row.base, row.step, row.query):
             assert [point.samples for point in points] == [1, 8]
             assert all(0 < point.low <= point.middle <= point.high for point in points)
-    forecast(load_suite(path), settings(path, batch_size=4), Request("1xcpu"), second)
-    assert second.said == first.said, "other batches, other figures"
-    second.said.clear()
     files.write(kept, measured.model_copy(update={"torch": "1.0"}))
     forecast(load_suite(path), settings(path), Request("1xcpu"), second)
     assert second.said == first.said, "figures of another torch say nothing"
 
 
-@pytest.mark.parametrize("others", [0.0, 64.0])
-def test_a_plan_says_that_others_used_the_cores(suite: Write, monkeypatch: pytest.MonkeyPatch, others: float) -> None:
-    monkeypatch.setattr(sources, "others_at_work", lambda enough: others)
-    path = suite(samples=2, attacks="fgsm")
+def test_a_plan_says_that_others_used_the_cores(suite: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "UTC, while other processes used its cores"
+    monkeypatch.setattr(sources, "others_at_work", lambda enough: 64.0)
+    path = suite(samples=1, attacks="fgsm")
     for _ in range(2):  # measured, and kept
         (device,) = forecast(load_suite(path), settings(path), Request("1xcpu")).devices
-        assert device.source.endswith("UTC, while other processes used its cores") == (others > 0)
+        assert device.source.endswith(said)
+    monkeypatch.setattr(sources, "others_at_work", lambda enough: 0.0)
+    other_batches = settings(path, batch_size=1)
+    (device,) = forecast(load_suite(path), other_batches, Request("1xcpu")).devices
+    assert not device.source.endswith(said)
 
 
-def test_speeds_of_another_device(suite: Write, tmp_path: Path) -> None:
+def test_speeds_of_another_device(suite: Write, measured: Calibration, tmp_path: Path) -> None:
     path, file = suite(samples=8, attacks=PGD), tmp_path / "speeds.json"
     loaded, own = load_suite(path), settings(path)
-    measured = calibrate(loaded, own, file)
-    rows = tuple(row.model_copy(update={"warm": 0.0}) for row in measured.rows)  # it isn't scaled
+    rows = tuple(row.model_copy(update={"warm": 0.0}) for row in measured.rows if row.model == "mnist_standard")
     files.write(file, measured.model_copy(update={"kind": "H100", "device": "cuda (NVIDIA H100)", "rows": rows}))
     with pytest.raises(BenchError, match=r"no speeds of H100 \(accepted: .*--calibration FILE.*--calibrate FILE"):
         forecast(loaded, own, Request("8xH100"))
@@ -274,8 +301,8 @@ def test_files_that_hold_no_speeds(suite: Write, tmp_path: Path, text: str, erro
 # -- whole plans -------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_before_within_and_after_a_run(suite: Write) -> None:
-    path = suite(samples=24, models="zoo:mnist_pgd", attacks=PGD, eps="[0.1, 0.3]")
+def test_a_plan_before_within_and_after_a_run(prepared: Write) -> None:
+    path = prepared(samples=24, models="zoo:mnist_pgd", attacks=PGD, eps="[0.1, 0.3]")
     own, loaded = settings(path), load_suite(path)
     blind = forecast(loaded, own, Request("1xcpu"))
     assert {cell.known for cell in blind.cells} == {"its budget"}
@@ -304,16 +331,16 @@ def test_a_plan_before_within_and_after_a_run(suite: Write) -> None:
     assert compare(own, "small") == done, "nothing new was to be expected"
 
 
-def test_known_rows_come_from_other_runs_and_seeds(suite: Write) -> None:
-    path = suite(samples=8, attacks=PGD)
+def test_known_rows_come_from_other_runs_and_seeds(prepared: Write) -> None:
+    path = prepared(samples=8, attacks=PGD)
     run_suite(load_suite(path), settings(path, run="first"))
     loaded = load_suite(path, overrides=["run.seeds=[0, 1]", "dataset.samples=12"])
     found = forecast(loaded, settings(path), Request("2xcpu"))
     assert [cell.known for cell in found.cells] == ["8 rows of the run first", "8 rows of the run first of seed 0"]
 
 
-def test_more_devices_take_less_time(suite: Write) -> None:
-    path = suite(samples=20, attacks=PGD)
+def test_more_devices_take_less_time(prepared: Write) -> None:
+    path = prepared(samples=20, attacks=PGD)
     one, four = (forecast(load_suite(path), settings(path), Request(f"{count}xcpu")) for count in (2, 4))
     assert four.wall.high <= one.wall.high
     assert one.seconds.high / 2 <= one.wall.high
@@ -331,9 +358,9 @@ ATTACKS = {"mine": Mine}
 """
 
 
-def test_what_nobody_knows_is_not_in_the_sum_and_said(suite: Write, tmp_path: Path) -> None:
+def test_what_nobody_knows_is_not_in_the_sum_and_said(prepared: Write, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
-    path = suite(samples=8, attacks=f"mine, {PGD}", more="plugins: [mine.py]")
+    path = prepared(samples=8, attacks=f"mine, {PGD}", more="plugins: [mine.py]")
     try:
         found = forecast(load_suite(path), settings(path), Request("2xcpu"))
     finally:
@@ -345,8 +372,8 @@ def test_what_nobody_knows_is_not_in_the_sum_and_said(suite: Write, tmp_path: Pa
     assert found.rows[0].seconds == pgd.seconds
 
 
-def test_models_that_are_not_here_count_nothing(suite: Write) -> None:
-    path = suite(
+def test_models_that_are_not_here_count_nothing(prepared: Write) -> None:
+    path = prepared(
         samples=8,
         attacks="fgsm",
         models="zoo:mnist_standard, {id: gone, source: checkpoint, architecture: mnist_cnn, weights: gone.pt}",

@@ -16,7 +16,7 @@ from bench.runner.planning import files, fleet, taken
 from bench.runner.planning.calibrate import Planned, label_of, row_key
 from bench.runner.planning.costs import Costs, pending_rows
 from bench.runner.planning.known import Known
-from bench.runner.planning.record import CellForecast, DevicesForecast, Forecast, Range, RowForecast, total
+from bench.runner.planning.record import CellForecast, DevicesForecast, Forecast, Range, RowForecast, between, total
 from bench.runner.planning.schedule import Schedule, Timing, simulate
 from bench.runner.planning.sources import KindSpeeds, Speeds
 from bench.runner.planning.speeds import Calibration
@@ -137,8 +137,8 @@ def _put_together(
         ),
         cells=cells,
         rows=tuple(_summed(cells)),
-        seconds=Range(low=low.seconds, middle=middle.seconds if sure else None, high=high.seconds),
-        wall=Range(low=low.makespan, middle=middle.makespan if sure else None, high=high.makespan),
+        seconds=between(low.seconds, middle.seconds, high.seconds, sure=sure),
+        wall=between(low.makespan, middle.makespan, high.makespan, sure=sure),
         busy=likely.seconds / (len(kinds) * likely.makespan) if likely.makespan else None,
         last=next((one.cell.label for one in plan.every if one.id == likely.last), ""),
         longest=likely.longest,
@@ -190,7 +190,7 @@ def _seconds(
         return None
     low, middle, high = (sum(schedule.cells.get(one.id, 0.0) for one in planned) for schedule in schedules)
     spending = costs.spending.get(first.id)
-    return Range(low=low, middle=middle if spending is None or spending.known else None, high=high)
+    return between(low, middle, high, sure=spending is None or spending.known)
 
 
 def _summed(cells: Sequence[CellForecast]) -> Iterator[RowForecast]:

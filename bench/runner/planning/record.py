@@ -24,6 +24,19 @@ class Range(BaseModel):
         return self.high if self.middle is None else self.middle
 
 
+def between(low: float, middle: float, high: float, *, sure: bool) -> Range:
+    """From three schedules, which may give a cell's first passes to another cell each: the bounds hold the middle.
+
+    Args:
+        low: by the lower bounds.
+        middle: as expected.
+        high: by the upper bounds.
+        sure: whether something is expected between the bounds.
+    """
+    inside = (low, middle, high) if sure else (low, high)
+    return Range(low=min(inside), middle=middle if sure else None, high=max(inside))
+
+
 def total(ranges: list[Range]) -> Range:
     """The sum, bound by bound."""
     middles = [one.middle for one in ranges]

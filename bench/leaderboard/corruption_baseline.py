@@ -111,7 +111,7 @@ def _cell(cell: CorruptedCell, definitions: dict[str, dict[str, Any]]) -> Baseli
     return BaselineCorruption(
         status=cell.status,
         definition="" if cell.result is None else define(cell.made_of, definitions),
-        images=value_digest(list(cell.corrupted_digests)) if done else "",
+        images=value_digest(cell.images().corrupted_digests.tolist()) if done else "",
         right=verdicts_of(cell.correctness) if done else None,
         flags=severities(() if cell.result is None else cell.result.flags),
     )

@@ -111,7 +111,7 @@ def _reason(a: Sequence[CorruptedCell], b: Sequence[CorruptedCell], shared: Shar
     if states:
         return "; ".join(states)
     others = [
-        both for both in zip(a, b, strict=True) if _differing(both, shared) and both[0].made_of != both[1].made_of
+        both for both in zip(a, b, strict=True) if both[0].made_of != both[1].made_of and _differing(both, shared)
     ]
     if others:
         return f"other corrupted images in A and B: {changes(others[0][0].made_of, others[0][1].made_of)}"
@@ -120,7 +120,7 @@ def _reason(a: Sequence[CorruptedCell], b: Sequence[CorruptedCell], shared: Shar
 
 def _differing(both: _Both, shared: Shared) -> int:
     """How many of the shared images are corrupted otherwise."""
-    a, b = (np.asarray(cell.corrupted_digests, dtype=object)[at] for cell, at in zip(both, shared[:2], strict=True))
+    a, b = (cell.images().corrupted_digests[at] for cell, at in zip(both, shared[:2], strict=True))
     return int((a != b).sum())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,23 @@ from bench.store.records import RunRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FloatArray = npt.NDArray[np.float64]
+TextArray = npt.NDArray[np.object_]
 BoolArray = npt.NDArray[np.bool_]
 CorruptedStatus = Literal["done", "error", "unavailable", "partial", "missing"]
 _NAMES = ("sample_id", "sample_digest", "corrupted_digest")
+
+
+class CellImages(NamedTuple):
+    """The images of a cell, shape (N,) each; empty texts where there is no row."""
+
+    sample_ids: TextArray
+    sample_digests: TextArray
+    """of each clean image, as attack cells have it"""
+    corrupted_digests: TextArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +50,7 @@ class CorruptedCell:
         correctness: share of the draws in which each corrupted image is right and accepted, shape (N,); NaN where there
             is no row.
         clean_correctness: the same on the clean image.
-        sample_ids: the id of each sample; empty where there is no row.
-        sample_digests: of each clean image, as attack cells have it; likewise.
-        corrupted_digests: of each corrupted image; likewise.
+        images: reads which images these are, when asked: few need it.
     """
 
     id: str
@@ -49,9 +61,7 @@ class CorruptedCell:
     result: CorruptionResult | None
     correctness: FloatArray
     clean_correctness: FloatArray
-    sample_ids: tuple[str, ...] = ()
-    sample_digests: tuple[str, ...] = ()
-    corrupted_digests: tuple[str, ...] = ()
+    images: Callable[[], CellImages]
 
     @property
     def made_of(self) -> dict[str, Any]:  # Any: JSON values
@@ -118,13 +128,16 @@ def mean_correctness(shares: Mapping[str, Sequence[FloatArray]]) -> FloatArray:
 
 def named_images(rows: Sequence[CorruptedRow], n: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ids and digests of the N samples, by the first cell that has them; empty where none has."""
-    cells = [cell for row in rows for cell in row.cells]
-    ids = tuple(_first(cell.sample_ids[place] for cell in cells) for place in range(n))
-    return ids, tuple(_first(cell.sample_digests[place] for cell in cells) for place in range(n))
-
-
-def _first(texts: Iterable[str]) -> str:
-    return next(filter(None, texts), "")
+    ids, digests = np.full(n, "", dtype=object), np.full(n, "", dtype=object)
+    for cell in (cell for row in rows for cell in row.cells):
+        lacking = ids == ""
+        if not lacking.any():
+            break
+        if np.isnan(cell.correctness).all():  # damaged, or not there
+            continue
+        found = cell.images()
+        ids, digests = np.where(lacking, found.sample_ids, ids), np.where(lacking, found.sample_digests, digests)
+    return tuple(ids.tolist()), tuple(digests.tolist())
 
 
 def read_corruptions(
@@ -167,23 +180,35 @@ def _outcome(
 ) -> CorruptedCell:
     result = store.read_result(identity)
     shares, clean = np.full(len(positions), np.nan), np.full(len(positions), np.nan)
-    names = {name: np.full(len(positions), "", dtype=object) for name in _NAMES}
     damage = f"the audit found: {refuted}" if refuted else ""
     try:
-        rows = store.read(identity).rows
-        rows = rows[rows["position"].isin(positions)]
-        place = np.searchsorted(positions, rows["position"].to_numpy(dtype=np.int64))
+        rows, place = _placed(store, identity, positions)
         shares[place] = rows["correctness"].to_numpy(dtype=float)
         clean[place] = rows["clean_correctness"].to_numpy(dtype=float)
-        for name, found in names.items():
-            found[place] = rows[name].to_numpy(dtype=object)
     except SchemaError:
         raise
     except StoreError as error:
         damage = str(error)
     status, reason = _status(result, damage, bool(np.isnan(shares).any()))
-    texts = (tuple(found.tolist()) for found in names.values())
-    return CorruptedCell(identity, cell.corruption, cell.severity, status, reason, result, shares, clean, *texts)
+    images = partial(_images, store, identity, positions)
+    return CorruptedCell(identity, cell.corruption, cell.severity, status, reason, result, shares, clean, images)
+
+
+def _placed(
+    store: CorruptionStore, identity: str, positions: npt.NDArray[np.int64]
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """The rows of the samples that count, and the place of each among these."""
+    rows = store.read(identity).rows
+    rows = rows[rows["position"].isin(positions)]
+    return rows, np.searchsorted(positions, rows["position"].to_numpy(dtype=np.int64))
+
+
+def _images(store: CorruptionStore, identity: str, positions: npt.NDArray[np.int64]) -> CellImages:
+    rows, place = _placed(store, identity, positions)
+    texts = [np.full(len(positions), "", dtype=object) for _ in _NAMES]
+    for name, found in zip(_NAMES, texts, strict=True):
+        found[place] = rows[name].to_numpy(dtype=object)
+    return CellImages(*texts)
 
 
 def _status(result: CorruptionResult | None, damage: str, lacking: bool) -> tuple[CorruptedStatus, str]:

@@ -100,13 +100,15 @@ def test_what_was_run_is_sound(finished: Path) -> None:
     ("column", "value", "kind", "message"),
     [
         ("prediction", 9, "prediction", "prediction isn't what the model says"),
-        ("correct", False, "row", "correct isn't the majority's"),
-        ("confidence", 0.5, "prediction", "confidence isn't the model's"),
-        ("margin", 0.5, "prediction", "margin isn't the model's"),
+        pytest.param("correct", False, "row", "correct isn't the majority's", marks=pytest.mark.slow),
+        pytest.param("confidence", 0.5, "prediction", "confidence isn't the model's", marks=pytest.mark.slow),
+        pytest.param("margin", 0.5, "prediction", "margin isn't the model's", marks=pytest.mark.slow),
         ("corrupted_digest", "0" * 16, "corrupted-image", "isn't the one that is made or read here"),
-        ("sample_digest", "0" * 16, "clean-image", "digest"),
+        pytest.param("sample_digest", "0" * 16, "clean-image", "digest", marks=pytest.mark.slow),
         ("correctness", 0.0, "metrics", "accuracy is"),
-        ("clean_prediction", 9, "prediction", "clean_prediction isn't what the model says"),
+        pytest.param(
+            "clean_prediction", 9, "prediction", "clean_prediction isn't what the model says", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_changed_row_is_found(run: Path, column: str, value: object, kind: str, message: str) -> None:
@@ -125,6 +127,7 @@ def test_files_are_those_that_were_finished(run: Path) -> None:
     assert "part-00000.parquet has the digest" in said(verified(run))["seal"]
 
 
+@pytest.mark.slow
 def test_a_part_that_is_gone_or_damaged(run: Path) -> None:
     (part,) = record(run).with_suffix("").glob("part-*.parquet")
     whole = part.read_bytes()
@@ -160,6 +163,7 @@ def test_a_cell_that_is_not_listed_or_has_no_record(run: Path) -> None:
     assert "the corruption cell mnist_standard | contrast 2, which isn't among its cells" in said(done)["identity"]
 
 
+@pytest.mark.slow
 def test_other_words_of_the_suite_are_named(run: Path) -> None:
     edit(run / "run.json", lambda value: value["suite"]["corruptions"].update(seed=1))
     done = verified(run)
@@ -167,6 +171,7 @@ def test_other_words_of_the_suite_are_named(run: Path) -> None:
     assert "corruption.seed was 0, here it is 1" in done.problems[0].message
 
 
+@pytest.mark.slow
 def test_of_many_images_some_are_judged_again(run: Path) -> None:
     done = verify_run(run, places=PLACES, device="cpu", corrupted=5)
     assert done.sound

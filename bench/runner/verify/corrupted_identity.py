@@ -51,7 +51,7 @@ def identify_corrupted(
         The listed cells, each beside the suite's where there is one.
     """
     listed = list(record.corruption_cells)
-    for cell in {one for place, one in enumerate(listed) if one in listed[:place]}:
+    for cell in dict.fromkeys(one for place, one in enumerate(listed) if one in listed[:place]):
         found.add("identity", "run.json lists it twice", cell=cell)
     listed = list(dict.fromkeys(listed))
     if plan is None:

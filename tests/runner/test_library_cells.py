@@ -146,7 +146,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(plugged: Run, attack:
 def test_a_detector_is_attacked_together_with_its_classifier(plugged: Run) -> None:
     """The naive adversary sees the classifier alone: the detector rejects most of what it finds."""
     attacks = (
-        "{id: foolbox, name: foolbox.LinfPGD, steps: 30}, "
+        "{id: foolbox, name: foolbox.LinfPGD, steps: 20}, "
         "{id: official, name: autoattack, backend: autoattack, version: custom, attacks: [apgd-ce]}"
     )
     summary = plugged(
@@ -155,7 +155,8 @@ def test_a_detector_is_attacked_together_with_its_classifier(plugged: Run) -> No
         defenses="{name: auxiliary_head, eps: 0.2}",
         adversaries="naive, adaptive",
         threat_model="linf:0.2",
-        samples=12,
+        samples=10,
+        more="calibration: {name: mnist, split: train, samples: 120}",
     )
     for name in ("foolbox", "official"):
         knowing, naive = cell(summary, name), cell(summary, name, role="naive")

@@ -29,7 +29,7 @@ from bench.store.gallery import IMAGES, write_clean
 from bench.store.parts import Examples
 from bench.store.records import CellResult
 from bench.store.run_directory import RunDirectory
-from bench.suites.expand import prerequisite_of
+from bench.suites.expand import Makers
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Driver:
     ) -> None:
         self.plan, self.directory, self.executor = plan, directory, executor
         self.settings, self.progress, self.environment = settings, progress, environment
-        self.cells = [planned.cell for planned in plan.cells]
+        self.makers = Makers(planned.cell for planned in plan.cells)
         self.examples: tuple[str, Examples] | None = None
         self.failed_models: dict[str, Failure] = {}
         self.damaged: dict[str, StoreError] = {}
@@ -264,7 +264,7 @@ class Driver:
 
     def _read(self, planned: PlannedCell) -> Examples:
         """The bare model's examples that an oblivious or a transfer cell judges."""
-        wanted = prerequisite_of(planned.cell, self.cells)
+        wanted = self.makers.of(planned.cell)
         source = next(other for other in self.plan.cells if other.cell is wanted)
         if self.examples is None or self.examples[0] != source.id:
             record = self.directory.read_cell(source.id)

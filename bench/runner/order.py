@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 from bench.runner.pending import in_running_order
 from bench.runner.preflight import Plan
-from bench.suites.expand import prerequisite_of
+from bench.suites.expand import Makers
 
 
 class Order:
@@ -69,7 +69,7 @@ def _needs(plan: Plan) -> dict[int, set[int]]:
     for place, planned in enumerate(plan.cells):
         places.setdefault(planned.id, place)
     made = {id(planned.cell): place for place, planned in enumerate(plan.cells)}
-    cells = [planned.cell for planned in plan.cells]
+    makers = Makers(planned.cell for planned in plan.cells)
 
     def of(place: int) -> Iterator[int]:
         planned = plan.cells[place]
@@ -78,6 +78,6 @@ def _needs(plan: Plan) -> dict[int, set[int]]:
         if planned.smaller is not None:
             yield places[planned.smaller.id]
         if planned.cell.transferred:
-            yield made[id(prerequisite_of(planned.cell, cells))]
+            yield made[id(makers.of(planned.cell))]
 
     return {place: set(of(place)) for place in range(len(plan.cells))}

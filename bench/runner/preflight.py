@@ -21,7 +21,7 @@ from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell, Defended
 from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 from bench.suites.declared import declared
-from bench.suites.expand import expand, is_read, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.families import next_smaller, running_order
 from bench.suites.loaded import LoadedSuite
 from bench.suites.naming import resolve
@@ -159,14 +159,16 @@ def preflight(
     calibration = _calibration(suite, every, dataset, places)
     digest = "" if calibration is None else calibration_digest(calibration)
     defended = _all_defended(every, dataset, places, missing)
+    makers = Makers(cells)
     planned = _crossed(
         _chained(
             [
-                _planned(cell, cells, dataset, found[cell.model.id], defended[_row(cell)], suite, digest)
+                _planned(cell, makers, dataset, found[cell.model.id], defended[_row(cell)], suite, digest)
                 for cell in cells
             ],
             suite,
-        )
+        ),
+        makers,
     )
 
     def met(cell: CorruptionCell) -> Met:
@@ -303,7 +305,7 @@ def _defended(cell: Defended, setting: Setting, places: Places, missing: Mapping
 
 def _planned(
     cell: Cell,
-    cells: Sequence[Cell],
+    makers: Makers,
     dataset: Dataset,
     found: _Found,
     defended: _Defended,
@@ -312,7 +314,7 @@ def _planned(
 ) -> PlannedCell:
     own = defended.facts
     identity = facts(cell, dataset.digest, found.located, suite.run.shard_size, calibration, defended=own)
-    keep = "all" if is_read(cell, cells) else "none" if cell.transferred else suite.run.save_adversarial
+    keep = "all" if makers.is_read(cell) else "none" if cell.transferred else suite.run.save_adversarial
     unavailable, broken = found.unavailable or defended.unavailable, found.broken or defended.broken
     return PlannedCell(cell, cell.id(identity), found.located, unavailable, broken, keep, identity, defended=own)
 
@@ -339,14 +341,13 @@ def _chained(planned: list[PlannedCell], suite: Suite) -> tuple[PlannedCell, ...
     return tuple(planned)
 
 
-def _crossed(planned: Sequence[PlannedCell]) -> tuple[PlannedCell, ...]:
+def _crossed(planned: Sequence[PlannedCell], makers: Makers) -> tuple[PlannedCell, ...]:
     """Ties cells that judge another model's examples to the cell that makes them: without it they can't be had either."""
-    cells = [one.cell for one in planned]
     made = {id(one.cell): one for one in planned}
     found = []
     for one in planned:
         if one.cell.role == "transfer":
-            made_by = made[id(prerequisite_of(one.cell, cells))]
+            made_by = made[id(makers.of(one.cell))]
             what = f"the examples of {made_by.cell.model.id}: "
             unavailable = one.unavailable or (what + made_by.unavailable if made_by.unavailable else "")
             broken = one.broken or (what + made_by.broken if made_by.broken else "")

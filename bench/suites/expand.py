@@ -90,6 +90,32 @@ def is_read(cell: Cell, cells: Iterable[Cell]) -> bool:
     return _makes_examples(cell) and any(one.transferred and _same_examples(one, cell) for one in cells)
 
 
+class Makers:
+    """The same for all cells of a suite: each is looked at once, whoever asks.
+
+    Args:
+        cells: of one suite.
+    """
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        self._makers: dict[_Key, Cell] = {}
+        self._read: set[_Key] = set()
+        for cell in cells:
+            if _makes_examples(cell):
+                self._makers.setdefault(_examples(cell), cell)
+            if cell.transferred:
+                self._read.add(_examples(cell))
+
+    def of(self, cell: Cell) -> Cell:
+        """See :func:`prerequisite_of`."""
+        made = self._makers.get(_examples(cell)) if cell.transferred else None
+        return prerequisite_of(cell, [] if made is None else [made])
+
+    def is_read(self, cell: Cell) -> bool:
+        """See :func:`is_read`."""
+        return _makes_examples(cell) and _examples(cell) in self._read
+
+
 def _makes_examples(cell: Cell) -> bool:
     """Whether a cell attacks the bare model with the whole budget."""
     return cell.defense.name == "none" and cell.search == "strongest"

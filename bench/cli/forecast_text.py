@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from bench.runner.planning.record import CellForecast, Forecast, Range
     from bench.runner.planning.taken import Comparison
 
-NOT_COUNTED = "Not counted: the start of bench and Ray, the audit, tables and plots."
+NOT_COUNTED = "Not counted: the start of bench and Ray, the training of recipes, the audit, tables and plots."
 
 HOLDS_UP = 0.5
 """A shard of this share of the wall time keeps the other devices waiting."""
@@ -23,7 +23,7 @@ def text(found: Forecast) -> str:
     from tabulate import tabulate
 
     cells = [(cell.label, cell.state, f"{cell.samples:,}", _spread(cell.seconds), cell.known) for cell in found.cells]
-    rows = [(row.label, _spread(row.seconds) + _and_unknown(row.unknown)) for row in found.rows]
+    rows = [(row.label, _sum(row.seconds, row.unknown)) for row in found.rows]
     headers = ("cell", "state", "samples to do", "device time", "passes known from")
     tables = (
         tabulate(cells, headers=headers, disable_numparse=True),
@@ -36,8 +36,8 @@ def _sums(found: Forecast) -> list[str]:
     hours = found.seconds
     lines = [f"{one.count} x {one.kind}: {one.origin}, {one.source}" for one in found.devices]
     lines.append(
-        f"device time {_spread(hours)} = {_hours(hours)} device-hours{_and_unknown(found.unknown)}; "
-        f"wall time {_spread(found.wall)}{_and_unknown(found.unknown)}"
+        f"device time {_sum(hours, found.unknown)} = {_hours(hours)} device-hours; "
+        f"wall time {_sum(found.wall, found.unknown)}"
     )
     if found.busy is not None and sum(one.count for one in found.devices) > 1:
         lines.append(
@@ -106,8 +106,12 @@ def _hours(found: Range) -> str:
     return bounds if found.middle is None else f"{found.middle / 3600:.3g} ({bounds})"
 
 
-def _and_unknown(count: int) -> str:
-    return f" and {count} cell{'s' * (count != 1)} of which nobody knows" if count else ""
+def _sum(known: Range, unknown: int) -> str:
+    """A sum, and how many cells aren't in it."""
+    cells = f"{unknown} cell{'s' * (unknown != 1)} of which nobody knows"
+    if not unknown:
+        return _spread(known)
+    return f"{_spread(known)} and {cells}" if known.high else cells
 
 
 def _factor(expected: Range, taken: float) -> str:

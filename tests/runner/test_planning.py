@@ -22,11 +22,12 @@ from bench.runner.passes import Passes
 from bench.runner.planning import files, fleet, peaks, sources
 from bench.runner.planning.duration import correction, shard_seconds
 from bench.runner.planning.forecast import Request, calibrate, forecast
-from bench.runner.planning.speeds import Calibration, Point, RowSpeed
+from bench.runner.planning.speeds import Calibration, Point, RowSpeed, seconds
 from bench.runner.planning.spending import Kind, Spending, abreast, at_most, weights
 from bench.runner.planning.taken import compare
 from bench.runner.run import run_suite
 from bench.store.parts import ShardReport
+from bench.store.run_directory import RunDirectory
 from bench.suites.load import load_suite
 from bench.suites.places import Places
 from bench.suites.spec import AttackSpec
@@ -129,6 +130,11 @@ def known(steps: list[float], queries: list[float], budget: Passes) -> Spending:
     )
 
 
+def test_times_between_and_beyond_what_was_measured() -> None:
+    found = seconds(line(0.2, 0.1), np.array([0.5, 1.0, 4.5, 64.0, 128.0]), "middle")
+    assert found == pytest.approx([0.15, 0.3, 0.65, 6.6, 13.2])
+
+
 def test_a_shrinking_batch_takes_what_its_passes_take() -> None:
     steps, queries = [0.0, 3.0, 3.0, 50.0], [1.0, 1.0, 2.0, 2.0]
     expected = 1.0 + 0.5 * 4
@@ -211,8 +217,8 @@ def test_what_shards_took_corrects_the_estimate_of_their_device_alone() -> None:
     gpu = "cuda (NVIDIA H100)"
     few = shard_seconds(SPEED, spending, 2, 2, "middle")
     assert 2 < few < 20
-    for seconds, factor in ((20.0, 1.0), (40.0, 40 / few), (few / 2, 0.5)):
-        there = report.model_copy(update={"device": gpu, "samples": 2, "seconds": seconds})
+    for took, factor in ((20.0, 1.0), (40.0, 40 / few), (few / 2, 0.5)):
+        there = report.model_copy(update={"device": gpu, "samples": 2, "seconds": took})
         found = correction(SPEED, replace(spending, reports=(there,)), gpu)
         assert found == pytest.approx(factor), "its first passes may take long, whatever comes after them"
     short = report.model_copy(update={"seconds": 0.1})
@@ -329,6 +335,24 @@ def test_a_plan_before_within_and_after_a_run(prepared: Write) -> None:
     over = forecast(loaded, own, Request("1xcpu"))
     assert (over.seconds.high, over.wall.high, over.busy) == (0, 0, None)
     assert compare(own, "small") == done, "nothing new was to be expected"
+
+
+def test_what_was_there_before_the_plan_is_not_taken(prepared: Write) -> None:
+    path = prepared(samples=24, attacks=PGD)
+    own, loaded = settings(path), load_suite(path)
+    run_suite(load_suite(path, overrides=["dataset.samples=16"]), own)
+    (cell,) = forecast(loaded, own, Request("1xcpu")).cells
+    assert (cell.samples, cell.evaluated, cell.known) == (8, 16, "16 rows of this run")
+    early = compare(own, "small")
+    assert early is not None
+    assert (early.cells, early.left) == ((), 1)
+    run_suite(loaded, own)
+    done = compare(own, "small")
+    assert done is not None
+    reports = RunDirectory(own.directory("small")).read_reports(cell.cells[0])
+    assert sum(report.samples for report in reports) == 24
+    assert done.taken == pytest.approx(sum(report.seconds for report in reports) - cell.before)
+    assert 0 < cell.before < sum(report.seconds for report in reports)
 
 
 def test_known_rows_come_from_other_runs_and_seeds(prepared: Write) -> None:

@@ -98,6 +98,19 @@ def test_no_schedule_beats_its_bounds(work: Work, some: list[float], count: int,
         assert found.makespan == pytest.approx(found.seconds)
 
 
+def test_a_model_is_loaded_when_it_changes_and_every_row_on_it_warms_up(work: Work) -> None:
+    loads, warmed, shards = 0, 0, all_shards(work)
+    model, warm = "", set[str]()
+    for shard in shards:
+        if shard.cell.model.id != model:
+            loads, model, warm = loads + 1, shard.cell.model.id, set()
+        warmed += shard.cell.defense_id not in warm
+        warm.add(shard.cell.defense_id)
+    found = simulate(work, ["fast"], Timing(lambda *_: 1.0, lambda *_: 100.0, lambda *_: 10_000.0))
+    assert (loads, warmed) == (4, 8), "both models attacked, then corrupted; with and without the defense"
+    assert found.makespan == len(shards) + 100 * loads + 10_000 * warmed
+
+
 @settings(max_examples=25, deadline=None)
 @given(times)
 def test_plenty_of_devices_wait_for_the_longest_chain_alone(work: Work, some: list[float]) -> None:

@@ -75,22 +75,23 @@ def _say(done: Merged, *, dry_run: bool) -> None:
 
     lines = []
     for place, source in enumerate(done.sources):
-        given = [cell.given()[place] for cell in done.cells if place in cell.given()]
+        given = [cell.given()[place] for cell in done.every if place in cell.given()]
         there = " (there already)" if source.target else ""
         samples = len(source.record.positions)
-        lines.append((f"{source.directory.path}{there}", len(source.record.cells), samples, len(given), sum(given)))
+        cells = len(source.record.cells) + len(source.record.corruption_cells)
+        lines.append((f"{source.directory.path}{there}", cells, samples, len(given), sum(given)))
     head = ("run", "cells", "samples", "gives to cells", "gives rows")
     print(tabulate(lines, head, disable_numparse=True, colalign=("left", *["right"] * 4)))
     _say_contradictions(done)
     _list("cells that no run has; bench run evaluates them", [one.label for one in done.missing])
     unseen = {one.id for one in done.missing}
-    rest = [cell for cell in done.cells if cell.status != "done" and cell.id not in unseen]
+    rest = [cell for cell in done.every if cell.status != "done" and cell.id not in unseen]
     _list("not done", [f"{cell.cell.label}: {_why(cell.status, cell.lacking, cell.result)}" for cell in rest])
     left = [f"{run}: {cell}" for run, cells in done.left.items() for cell in cells]
     _list("left behind, since the joined suite doesn't have them", left)
     _list("to be known", list(done.notes))
     would = "would have" if dry_run else "has"
-    print(f"\n{done.directory} {would} {_many(len(done.cells), 'cell')}, {done.count('done')} of them done")
+    print(f"\n{done.directory} {would} {_many(len(done.every), 'cell')}, {done.count('done')} of them done")
     if not done.changed:
         print("nothing changes: all of it is there already")
 

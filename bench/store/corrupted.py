@@ -171,9 +171,9 @@ class CorruptionStore:
             WriteError: where it can't be written.
         """
         path = self._directory(cell) / f"part-{index:05d}.parquet"
-        old, reports = _read(path) if path.is_file() else (None, ())
+        old, reports = read_part(path) if path.is_file() else (None, ())
         new = {record.sample_id for record in records}
-        kept = [] if old is None else [record for record in _records(old) if record.sample_id not in new]
+        kept = [] if old is None else [record for record in to_records(old) if record.sample_id not in new]
         merged = sorted([*kept, *records], key=lambda record: record.position)
         _write(path, merged, [*reports, report])
         self._directories.setdefault(hash_of(cell), cell)
@@ -186,7 +186,7 @@ class CorruptionStore:
         """
         import pandas as pd
 
-        read = [_read(path) for path in self.parts(cell)]
+        read = [read_part(path) for path in self.parts(cell)]
         reports = tuple(report for part in read for report in part.reports)
         if not read:
             return Corrupted(pd.DataFrame(columns=list(CorruptedRecord._fields)), reports)
@@ -206,6 +206,16 @@ class CorruptionStore:
         """The sha256 of each part as it lies on disk."""
         return {path.name: file_digest(path) for path in self.parts(cell)}
 
+    def remove_parts(self, cell: str) -> None:
+        """Removes all rows of a cell.
+
+        Raises:
+            WriteError: where they can't be removed.
+        """
+        for path in self.parts(cell):
+            with explained(path):
+                path.unlink()
+
     def _directory(self, cell: str) -> Path:
         return self.path / self._directories.get(hash_of(cell), cell)
 
@@ -224,7 +234,13 @@ def _write(path: Path, records: Iterable[CorruptedRecord], reports: Sequence[Cor
     write_bytes(path, buffer.getvalue())
 
 
-def _read(path: Path) -> Corrupted:
+def read_part(path: Path) -> Corrupted:
+    """The rows of one part file, and what they cost.
+
+    Raises:
+        StoreError: where it is damaged.
+        SchemaError: where a newer bench wrote it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -239,5 +255,6 @@ def _read(path: Path) -> Corrupted:
     return Corrupted(rows, reports)
 
 
-def _records(rows: pd.DataFrame) -> list[CorruptedRecord]:
+def to_records(rows: pd.DataFrame) -> list[CorruptedRecord]:
+    """The rows of a frame as records."""
     return [CorruptedRecord(*row) for row in rows.astype(object).itertuples(index=False)]

@@ -10,12 +10,13 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from bench.errors import MergeError
+from bench.suites.corruptions import NAMES, CorruptionSpec, CorruptionsSpec
 from bench.suites.spec import Combination, DatasetSpec, RunOptions, SaveAdversarial, Suite, ThreatModelSpec
 
 _T = TypeVar("_T")
 _UNITED = {
     "description", "plugins", "dataset", "threat_models", "models", "attacks", "defenses", "metrics", "include", "exclude",
-    "run", "audit", "calibration",
+    "run", "audit", "calibration", "corruptions",
 }  # fmt: skip
 """Fields of a suite that are compared and joined in a way of their own; every other must be the same."""
 _DATASET_MAY_DIFFER = {"samples", "path"}
@@ -35,9 +36,6 @@ def union(suites: Sequence[tuple[str, Suite]]) -> Suite:
         MergeError: naming everything in which they aren't the same suite.
     """
     name, first = suites[0]
-    corrupted = next((one for one, suite in suites if suite.corruptions is not None), None)
-    if corrupted is not None:
-        raise MergeError(f"{corrupted}: runs with corruptions can't be joined yet; their cells are kept where they are")
     problems = [
         f"{key}: {here} in {name}, {there} in {other}"
         for other, suite in suites[1:]
@@ -58,6 +56,7 @@ def union(suites: Sequence[tuple[str, Suite]]) -> Suite:
             "defenses": _by((one for suite in each for one in suite.defenses), lambda one: str(one.id)),
             "metrics": _metrics(each),
             "include": _included(each),
+            "corruptions": _corruptions([suite.corruptions for suite in each if suite.corruptions is not None]),
             "exclude": tuple(one for one in first.exclude if all(one in suite.exclude for suite in each)),
             "run": _run(first.run, each),
         }
@@ -73,6 +72,8 @@ def _differences(first: Suite, other: Suite) -> Iterator[tuple[str, str, str]]:
     for key in (name for name in RunOptions.model_fields if name not in _RUN_MAY_DIFFER):
         yield from _pair(f"run.{key}", getattr(first.run, key), getattr(other.run, key))
     yield from _pair("calibration", _images(first.calibration), _images(other.calibration))
+    if first.corruptions is not None and other.corruptions is not None:
+        yield from _pair("corruptions", _made_by(first.corruptions), _made_by(other.corruptions))
     if first.run.reuse == "none":
         return
     for norm in dict.fromkeys(one.norm for one in first.threat_models):
@@ -105,6 +106,24 @@ def _by(items: Iterable[_T], key: Any) -> tuple[_T, ...]:  # Any: a function of 
 def _most(specs: Iterable[DatasetSpec]) -> int | None:
     counts = [spec.samples for spec in specs]
     return None if None in counts else max(count for count in counts if count is not None)
+
+
+def _made_by(spec: CorruptionsSpec) -> str:
+    return f"seed {spec.seed}" if spec.path is None else "published files"
+
+
+def _corruptions(specs: Sequence[CorruptionsSpec]) -> CorruptionsSpec | None:
+    """Every corruption at every severity that one of these has, in the paper's order where they aren't all the same."""
+    if not specs or all(spec.kinds == specs[0].kinds for spec in specs):
+        return specs[0] if specs else None
+    severities = {
+        name: {severity for spec in specs for kind in spec.kinds if kind.name == name for severity in kind.severities}
+        for name in NAMES
+    }
+    kinds = tuple(
+        CorruptionSpec(name=name, severities=tuple(sorted(found))) for name, found in severities.items() if found
+    )
+    return specs[0].model_copy(update={"kinds": kinds})
 
 
 def _metrics(suites: Sequence[Suite]) -> tuple[str, ...]:

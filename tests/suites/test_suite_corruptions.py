@@ -127,9 +127,21 @@ def test_a_path_is_relative_to_the_suite(tmp_path: Path) -> None:
     assert suite.corruptions.path == str(tmp_path / "CIFAR-10-C")
 
 
-def test_runs_with_corruptions_are_not_joined(tmp_path: Path) -> None:
+def test_suites_are_joined_with_every_corruption_at_every_severity(tmp_path: Path) -> None:
+    def suite(words: str) -> Suite:
+        return load(tmp_path, f"corruptions: {words}")
+
+    one = suite("{kinds: [{name: snow, severities: [5]}, fog]}")
+    joined = union([("a", one), ("b", suite("[{name: snow, severities: [1]}, contrast]"))]).corruptions
+    assert joined is not None
+    assert [(kind.name, kind.severities) for kind in joined.kinds] == [
+        ("snow", (1, 5)), ("fog", (1, 2, 3, 4, 5)), ("contrast", (1, 2, 3, 4, 5)),
+    ]  # fmt: skip
+    assert union([("a", one), ("b", one)]).corruptions == one.corruptions
     attacked = "threat_models: linf:0.1\nattacks: fgsm\n"
     beside, without = load(tmp_path, attacked + "corruptions: fog"), load(tmp_path, attacked)
-    assert union([("a", without), ("b", without)]).models == without.models
-    with pytest.raises(MergeError, match="b: runs with corruptions can't be joined yet"):
-        union([("a", without), ("b", beside)])
+    assert union([("a", without), ("b", beside)]).corruptions == beside.corruptions
+    with pytest.raises(MergeError, match="corruptions: seed 0 in a, seed 1 in b"):
+        union([("a", suite("{kinds: fog}")), ("b", suite("{kinds: fog, seed: 1}"))])
+    with pytest.raises(MergeError, match="corruptions: seed 0 in a, published files in b"):
+        union([("a", suite("{kinds: fog}")), ("b", suite("{kinds: fog, path: x}"))])

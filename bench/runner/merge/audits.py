@@ -29,7 +29,7 @@ def joined_audit(
     audits = [audit for source in sources if (audit := _audit(source, note)) is not None]
     if not audits:
         return
-    listed = {hash_of(cell) for cell in record.cells}
+    listed = {hash_of(cell) for cell in (*record.cells, *record.corruption_cells)}
     findings = [one for audit in audits for one in audit.findings if _speaks_of(one, listed)]
     stage.write_audit(
         AuditRecord(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import MetricError
 from bench.runner import aggregate
 from bench.runner.merge.rows import Choice, Part, added_flags, choose
 from bench.runner.merge.sources import Source
 from bench.store import parts
+from bench.store.corrupted import CorruptionResult
 from bench.store.parts import ShardReport
 from bench.store.records import CellResult
 from bench.suites.cells import Cell
@@ -20,6 +21,7 @@ from bench.suites.spec import Suite
 if TYPE_CHECKING:
     import pandas as pd
 
+Result = TypeVar("Result", CellResult, CorruptionResult)
 _BETTER = ("done", "error", "unavailable")
 """A status beats those after it."""
 _WITHOUT_EXAMPLES: tuple[str, ...] = ("oblivious", "transfer", "certificate")
@@ -83,7 +85,7 @@ def join(
     )
     results = [source.result(identity) for source in sources]
     if choice is None:
-        result = _renamed(_best(results, {}), identity, cell)
+        result = _renamed(best_of(results, {}), identity, cell)
         return JoinedCell(
             identity, cell, "missing" if result is None else result.status, result, None, (), len(positions)
         )
@@ -93,12 +95,12 @@ def join(
     wanted = rows if cell.role == "submitted" else rows[rows["position"].isin(asked)]
     lacking = 0 if cell.role == "submitted" else len(asked) - len(wanted)
     given = choice.given()
-    best = _best(results, given)
+    best = best_of(results, given)
     if best is None or (lacking and best.status != "done") or not len(wanted):
         status = "missing" if best is None else best.status
         return JoinedCell(identity, cell, status, _renamed(best, identity, cell), choice, reports, lacking)
     result = _finished(suite, identity, cell, best, wanted, whole)
-    result = _with_origin(result, results, sources, given)
+    result = with_origin(result, results, sources, given)
     return JoinedCell(identity, cell, "partial" if lacking else "done", result, choice, reports, lacking)
 
 
@@ -110,8 +112,13 @@ def _keep(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> str:
     return "all" if cell.role != "submitted" and suite.run.save_adversarial == "all" else "successes"
 
 
-def _best(results: Sequence[CellResult | None], given: Mapping[int, int]) -> CellResult | None:
-    """The record that goes furthest; of those the one whose run gives the most rows."""
+def best_of(results: Sequence[Result | None], given: Mapping[int, int]) -> Result | None:
+    """The record that goes furthest; of those the one whose run gives the most rows.
+
+    Args:
+        results: of one cell, by run.
+        given: how many rows each run gives, by its place.
+    """
     there = [(place, result) for place, result in enumerate(results) if result is not None]
     if not there:
         return None
@@ -169,10 +176,17 @@ def _finished(
     return renamed.model_copy(update={"status": "done", "reason": "", "traceback": "", **found._asdict()})
 
 
-def _with_origin(
-    result: CellResult, results: Sequence[CellResult | None], sources: Sequence[Source], given: Mapping[int, int]
-) -> CellResult:
-    """The record with the runs that its rows are from, and the machines of all of them."""
+def with_origin(
+    result: Result, results: Sequence[Result | None], sources: Sequence[Source], given: Mapping[int, int]
+) -> Result:
+    """The record with the runs that its rows are from, and the machines of all of them.
+
+    Args:
+        result: of the joined cell.
+        results: of one cell, by run.
+        sources: the runs.
+        given: how many rows each run gives, by its place.
+    """
     if set(given) == {0} and sources[0].target:  # as it was
         return result
     origins: list[dict[str, Any]] = []  # Any: JSON values

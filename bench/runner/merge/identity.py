@@ -120,10 +120,10 @@ def _chosen(cell: Cell, found: list[_Candidate], parent: str, notes: list[str], 
         return kept.id
     first, *others = by_hash.values()
     for other in others:
-        told = _differences(first, other) or [
+        differing = _differences(first, other) or [
             "another version of an attack, a defense or a library, which no record names"
         ]
-        problems.append(f"{cell.label}: {first.source.name} and {other.source.name} differ: {'; '.join(told)}")
+        problems.append(f"{cell.label}: {first.source.name} and {other.source.name} differ: {'; '.join(differing)}")
     return first.id
 
 
@@ -138,7 +138,7 @@ def _differences(one: _Candidate, other: _Candidate, *, without: str = "") -> li
         return [] if one.id == other.id else ["one of them has no record"]
     here, there = ({**_words(result), **_facts(result)} for result in (one.result, other.result))
     keys = [key for key in dict.fromkeys((*here, *there)) if key != without]
-    return [text for key in keys for text in _told(key, here.get(key), there.get(key))]
+    return [text for key in keys for text in told(key, here.get(key), there.get(key))]
 
 
 def _words(result: CellResult) -> dict[str, Any]:  # Any: JSON values
@@ -147,12 +147,13 @@ def _words(result: CellResult) -> dict[str, Any]:  # Any: JSON values
     return {**words, "precision": result.provenance.get("precision", "")}
 
 
-def _told(key: str, here: object, there: object) -> Iterator[str]:
+def told(key: str, here: object, there: object) -> Iterator[str]:
+    """What differs between two values, by key; digests are cut."""
     if here == there:
         return
     if isinstance(here, Mapping) and isinstance(there, Mapping):
         for inner in dict.fromkeys((*here, *there)):
-            yield from _told(f"{key}.{inner}", here.get(inner), there.get(inner))
+            yield from told(f"{key}.{inner}", here.get(inner), there.get(inner))
         return
     yield f"{key} {_short(here)} and {_short(there)}"
 

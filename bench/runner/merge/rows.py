@@ -133,7 +133,7 @@ def choose(
     if not frames:
         return None
     rows = pd.concat(frames, ignore_index=True)
-    _refuse_other_images(rows, sources, cell)
+    refuse_clashes(rows, sources, cell)
     rows["content"] = pd.util.hash_pandas_object(
         rows[[name for name in SampleRecord._fields if name != "cell"]], index=False
     )
@@ -172,7 +172,17 @@ def _rank(rows: pd.DataFrame, *, certificate: bool, preferred: bool) -> pd.Serie
     return held.where(~rows["success"].astype(bool), 0.0)
 
 
-def _refuse_other_images(rows: pd.DataFrame, sources: Sequence[Source], cell: str) -> None:
+def refuse_clashes(rows: pd.DataFrame, sources: Sequence[Source], cell: str) -> None:
+    """Refuses rows of one cell that speak of different images.
+
+    Args:
+        rows: of all runs, with the place of each row's run in ``source``.
+        sources: the runs.
+        cell: id of the cell.
+
+    Raises:
+        MergeError: where a position or a name stands for two images.
+    """
     images = rows[[*_IMAGE, "source"]].drop_duplicates(_IMAGE)
     for key in ("position", "sample_id"):
         twice = images[images[key].duplicated(keep=False)].sort_values(key, kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from bench.runner.submitted import NAME
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell
+from bench.suites.corruption_cells import CorruptionCell, expand_corruptions
 from bench.suites.expand import expand
 
 
@@ -40,6 +41,20 @@ def key_of(cell: Cell) -> Key:
     )  # fmt: skip
 
 
+class CorruptedKey(NamedTuple):
+    """The same of a corruption cell."""
+
+    model: str
+    defense: str
+    corruption: str
+    severity: int
+
+
+def corrupted_key(cell: CorruptionCell) -> CorruptedKey:
+    """The key of a corruption cell."""
+    return CorruptedKey(cell.model.id, cell.defense_id, cell.corruption, cell.severity)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """One of the runs.
@@ -50,6 +65,7 @@ class Source:
         record: its ``run.json``.
         cells: the id of each cell that its suite has.
         submitted: ids of the submissions that it lists.
+        corrupted: the id of each corruption cell that its suite has.
         target: whether the joined run takes its place.
     """
 
@@ -58,6 +74,7 @@ class Source:
     record: RunRecord
     cells: dict[Key, str]
     submitted: tuple[str, ...]
+    corrupted: dict[CorruptedKey, str]
     target: bool = False
 
     def result(self, cell: str) -> CellResult | None:
@@ -88,24 +105,14 @@ def open_sources(runs: Sequence[Path], into: Path) -> list[Source]:
         directories.setdefault(run.path.resolve(), run)
     _refuse_nested([*directories, into.resolve()])
     records = {place: run.read_run() for place, run in directories.items()}
-    _refuse_corruptions(records)
     names = [record.run for place, record in records.items() if place != into.resolve()]
     found = []
     for place, run in directories.items():
         record, target = records[place], place == into.resolve()
         name = record.run if target or names.count(record.run) == 1 else str(run.path)
         cells, submitted = _listed(run, record)
-        found.append(Source(name, run, record, cells, submitted, target))
+        found.append(Source(name, run, record, cells, submitted, _corrupted(run, record), target))
     return found
-
-
-def _refuse_corruptions(records: Mapping[Path, RunRecord]) -> None:
-    """Cells that aren't attacks would be left behind without a word."""
-    for place, record in records.items():
-        if record.model_dump(include={"corruption_cells"}).get("corruption_cells"):
-            raise MergeError(
-                f"{place}: cells under common corruptions can't be joined (accepted: runs of suites without corruptions)"
-            )
 
 
 def _refuse_nested(places: Sequence[Path]) -> None:
@@ -131,6 +138,21 @@ def _listed(run: RunDirectory, record: RunRecord) -> tuple[dict[Key, str], tuple
             "of bench made it, or it was edited: run its suite again there, or see bench verify"
         )
     return {key_of(cell): listed for cell, listed in zip(cells, own, strict=True)}, rest
+
+
+def _corrupted(run: RunDirectory, record: RunRecord) -> dict[CorruptedKey, str]:
+    """Which listed id is which corruption cell."""
+    cells = expand_corruptions(record.suite)
+    listed = record.corruption_cells
+    fit = len(cells) == len(listed) and all(
+        one == f"{cell.slug}-{hash_of(one)}" for cell, one in zip(cells, listed, strict=True)
+    )
+    if not fit:
+        raise MergeError(
+            f"{run.path}: run.json lists {len(listed)} corruption cells that aren't those of its suite here; run its suite "
+            "again there, or see bench verify"
+        )
+    return {corrupted_key(cell): one for cell, one in zip(cells, listed, strict=True)}
 
 
 def refuse_other_images(sources: Sequence[Source]) -> Source:

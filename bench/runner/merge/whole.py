@@ -10,12 +10,14 @@ from typing import Any
 
 from bench.errors import BenchError, MergeError, StoreError
 from bench.runner.merge.cells import JoinedCell, agreed, join
+from bench.runner.merge.corrupted import JoinedCorruption, join_corruptions
 from bench.runner.merge.identity import Identified, Missing, identify
 from bench.runner.merge.rows import LIMIT, Contradiction, allowed
 from bench.runner.merge.sources import Source, open_sources, refuse_other_images, refuse_unsound
 from bench.runner.merge.writing import write
 from bench.runner.preflight import load_plugins
 from bench.runner.provenance import command
+from bench.store.corrupted import CorruptionStore
 from bench.store.directories import recover
 from bench.store.records import JoinedRun, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
@@ -44,6 +46,7 @@ class Merged:
         left: by run, cells that it lists and the joined suite hasn't.
         notes: what else a user must know.
         changed: whether anything is different from what was there before.
+        corrupted: its corruption cells, likewise.
     """
 
     directory: Path
@@ -55,10 +58,16 @@ class Merged:
     left: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
     changed: bool
+    corrupted: tuple[JoinedCorruption, ...] = ()
 
     def count(self, *statuses: str) -> int:
         """How many cells have one of these statuses."""
-        return sum(one.status in statuses for one in self.cells)
+        return sum(one.status in statuses for one in self.every)
+
+    @property
+    def every(self) -> list[JoinedCell | JoinedCorruption]:
+        """All cells, corruption cells last."""
+        return [*self.cells, *self.corrupted]
 
 
 def merge_runs(
@@ -102,7 +111,7 @@ def merge_runs(
         _load_plugins(sources, places or Places())
         merged = _decided(sources, into, prefer)
         if merged.changed and not dry_run:
-            write(merged.directory, merged.sources, merged.record, merged.cells, note)
+            write(merged.directory, merged.sources, merged.record, merged.cells, merged.corrupted, note)
     return merged
 
 
@@ -140,23 +149,27 @@ def _decided(sources: Sequence[Source], into: Path, prefer: Path | None) -> Merg
     skipped = [f"{text}; left out" for cell in cells if cell.choice is not None for text in cell.choice.skipped]
     if preferred is None:
         _refuse_contradicting(cells)
-    record = _record(suite, most, sources, into, cells)
-    listed = {hash_of(cell) for cell in all_cells}
-    left = {
-        source.name: tuple(cell for cell in source.record.cells if hash_of(cell) not in listed) for source in sources
-    }
+    corrupted = join_corruptions(suite, sources, most.record.positions, preferred)
+    record = _record(suite, most, sources, into, cells, corrupted.cells)
+    listed = {hash_of(cell) for cell in (*all_cells, *(one.id for one in corrupted.cells))}
+    left = {source.name: tuple(cell for cell in _ids(source) if hash_of(cell) not in listed) for source in sources}
     merged = Merged(
         into,
         tuple(sources),
         record,
         tuple(cells),
-        found.missing,
+        (*found.missing, *corrupted.missing),
         contradictions,
         left,
-        (*found.notes, *_place(into, suite), *skipped),
+        (*found.notes, *_place(into, suite), *skipped, *corrupted.notes),
         changed=True,
+        corrupted=corrupted.cells,
     )
     return replace(merged, changed=_changed(merged))
+
+
+def _ids(source: Source) -> tuple[str, ...]:
+    return (*source.record.cells, *source.record.corruption_cells)
 
 
 def _place(into: Path, suite: Suite) -> tuple[str, ...]:
@@ -226,12 +239,16 @@ def _refuse_contradicting(cells: Sequence[JoinedCell]) -> None:
 
 
 def _record(
-    suite: Suite, most: Source, sources: Sequence[Source], into: Path, cells: Sequence[JoinedCell]
+    suite: Suite,
+    most: Source,
+    sources: Sequence[Source],
+    into: Path,
+    cells: Sequence[JoinedCell],
+    corrupted: Sequence[JoinedCorruption],
 ) -> RunRecord:
     records = [source.record for source in sources]
-    whole = all(record.finished for record in records) and not any(
-        cell.status in ("partial", "missing") for cell in cells
-    )
+    statuses = {*(cell.status for cell in cells), *(cell.status for cell in corrupted)}
+    whole = all(record.finished for record in records) and not statuses & {"partial", "missing"}
     joined: dict[str, JoinedRun] = {}
     for source in sources:
         told = source.record.joined if source.target else ()
@@ -244,6 +261,7 @@ def _record(
         started=min(record.started for record in records),
         finished=max(record.finished or "" for record in records) if whole else None,
         cells=tuple(cell.id for cell in cells),
+        corruption_cells=tuple(cell.id for cell in corrupted),
         positions=most.record.positions,
         dataset=most.record.dataset,
         environment=agreed([one.environment for one in joined.values()]),
@@ -273,10 +291,14 @@ def _changed(merged: Merged) -> bool:
     old = target.record
     if merged.record.model_copy(update={"command": old.command}) != old:
         return True
+    store = CorruptionStore(target.directory)
+    pairs: list[tuple[JoinedCell | JoinedCorruption, Any]] = [  # Any: a record, or None
+        *((cell, target.result(cell.id)) for cell in merged.cells),
+        *((cell, store.read_result(cell.id)) for cell in merged.corrupted),
+    ]
     return any(
-        not cell.from_target_alone(merged.sources)
-        or _without_seals(cell.result) != _without_seals(target.result(cell.id))
-        for cell in merged.cells
+        not cell.from_target_alone(merged.sources) or _without_seals(cell.result) != _without_seals(before)
+        for cell, before in pairs
     )
 
 

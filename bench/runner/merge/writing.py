@@ -13,10 +13,12 @@ from bench.errors import StoreError
 from bench.runner import aggregate
 from bench.runner.merge.audits import joined_audit, joined_probes
 from bench.runner.merge.cells import JoinedCell, own_rows
+from bench.runner.merge.corrupted import JoinedCorruption
 from bench.runner.merge.rows import Choice, Part
 from bench.runner.merge.sources import Source
 from bench.store import gallery, parts
 from bench.store.atomic import explained, is_temporary
+from bench.store.corrupted import CorruptionStore, to_records
 from bench.store.directories import copy_file, link_tree, replace_directory
 from bench.store.parts import Examples
 from bench.store.records import RunRecord
@@ -26,7 +28,12 @@ LOCK = ".lock"
 
 
 def write(
-    into: Path, sources: Sequence[Source], record: RunRecord, cells: Sequence[JoinedCell], note: Callable[[str], None]
+    into: Path,
+    sources: Sequence[Source],
+    record: RunRecord,
+    cells: Sequence[JoinedCell],
+    corrupted: Sequence[JoinedCorruption],
+    note: Callable[[str], None],
 ) -> None:
     """Writes the joined run. Whatever happens meanwhile, what is at its place is the old run or the new one.
 
@@ -35,6 +42,7 @@ def write(
         sources: the runs, the one at ``into`` first.
         record: its ``run.json``.
         cells: its cells.
+        corrupted: its corruption cells.
         note: told of what was dropped.
 
     Raises:
@@ -49,6 +57,7 @@ def write(
                 link_tree(sources[0].directory.path, stage.path, without=_left_out)
             for cell in cells:
                 _cell(stage, cell, sources)
+            _corrupted(stage, corrupted, sources)
             _gallery(stage, sources)
             joined_probes(stage, sources, record, note)
             joined_audit(stage, sources, record, note)
@@ -94,6 +103,24 @@ def _cell(stage: RunDirectory, joined: JoinedCell, sources: Sequence[Source]) ->
     if result.status == "done":
         result = aggregate.sealed(result, stage.seals(joined.id))
     stage.write_cell(result)
+
+
+def _corrupted(stage: RunDirectory, cells: Sequence[JoinedCorruption], sources: Sequence[Source]) -> None:
+    """The files of the corruption cells, then their records with the digests of these."""
+    store = CorruptionStore(stage)
+    for cell in cells:
+        if cell.rows is not None and not cell.from_target_alone(sources):
+            store.remove_parts(cell.id)
+            for part in cell.parts:
+                own = cell.rows[(cell.rows["source"] == part.source) & (cell.rows["part"] == part.number)]
+                records = [one._replace(cell=cell.id) for one in to_records(own.drop(columns=["source", "part"]))]
+                for place, report in enumerate(part.reports if records else ()):
+                    store.write_shard(cell.id, part.number, records if place == 0 else [], report)
+        if cell.result is not None:
+            result = cell.result
+            if result.status == "done":
+                result = result.model_copy(update={"provenance": {**result.provenance, "parts": store.seals(cell.id)}})
+            store.write_result(result)
 
 
 def _copy(stage: RunDirectory, cell: str, part: Part, sources: Sequence[Source]) -> None:

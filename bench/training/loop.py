@@ -132,7 +132,7 @@ def fit(
     batches = _batches(len(images), recipe.batch_size, processes.count)
     seeds = Seeds(recipe.seed)
     clock = _Clock(state, saving, method, processes)
-    with _deterministic(device):
+    with deterministic(device):
         there = TrainingImages(images, device)
         watched = there if held_out is None else TrainingImages(held_out, device)
         updates = Updates(recipe, state, there, method, processes, batches=batches)
@@ -270,7 +270,7 @@ def _cuda_devices(device: torch.device) -> list[int]:
 
 
 @contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
+def deterministic(device: torch.device) -> Iterator[None]:
     """Only kernels that give the same bits every time, and the global generators left as they were found."""
     memory: Any = torch.utils.deterministic  # Any: torch doesn't declare the attribute
     before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark

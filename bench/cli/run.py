@@ -64,8 +64,10 @@ def run(
     try:
         summary = run_suite(loaded, settings, progress)
     except Interrupted as error:
+        directory = settings.directory(loaded.suite.name)
         try:
-            _draw(settings.directory(loaded.suite.name))
+            if (directory / "run.json").exists():  # not where it was stopped in a training before the first cell
+                _draw(directory)
         except BenchError as problem:  # that it was stopped says more than that there is no table yet
             print(f"bench: {problem}", file=sys.stderr)
         raise Interrupted(f"{error}; run the same command again to resume") from error

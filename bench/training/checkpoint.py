@@ -145,7 +145,7 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
     if other:
         raise StoreError(
             f"{path}: this checkpoint belongs to another training (other {', '.join(other)}); "
-            "train into another directory, or start anew with resume off"
+            "train into another directory, or start anew (--restart)"
         )
     state.model.load_state_dict(content["model"])
     state.optimizer.load_state_dict(content["optimizer"])

@@ -41,6 +41,16 @@ def test_the_recipes_of_the_zoo_are_right(name: str) -> None:
     assert recipe.method.name == {"mnist_denoiser": "denoise"}.get(name, name.removeprefix("mnist_"))
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    recipe = load(path)
+    assert recipe.name == path.stem
+    assert (
+        path.stem.endswith("denoiser" if recipe.method.name == "denoise" else recipe.method.name)
+        or "madry" in path.stem
+    )
+
+
 def test_overrides_win_and_reach_into_short_forms(mini: Path) -> None:
     recipe = load(mini, overrides=["epochs=7", "epochs=8", "method.eps=8/255", "optimizer={name: sgd, lr: 1e-2}"])
     assert recipe.epochs == 8

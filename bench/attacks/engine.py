@@ -8,9 +8,7 @@ where it goes next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,15 +21,11 @@ from bench.attacks.checked import keys_of, margins
 from bench.attacks.lanes import Lanes
 from bench.attacks.looks import Looks
 from bench.attacks.losses import answers, margin, pursued
-from bench.attacks.memory import out_of_memory
 from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
-from bench.models.arithmetic import tf32
-from bench.models.graphs import filled
+from bench.attacks.searched_model import SearchedModel
 from bench.models.noise import mixed
-
-T = TypeVar("T")
 
 HAIRLINE = 1e-4
 """A sample leaves the batch when its margin is this far above zero, relative to its largest logit (at least 1)."""
@@ -87,7 +81,9 @@ class _Search:
         self.keys = keys_of(samples, context, purpose="defense") if self.random else None
         self.agreement = torch.full((n,), torch.nan, device=device) if self.random else None
         self.width = context.batch_size if fixed else _even(n, max(1, context.batch_size))
-        self.piece = context.batch_size if context.fill else self.width
+        self.looks = Looks()
+        piece = context.batch_size if context.fill else self.width
+        self.searched = SearchedModel(model, context, self.looks, piece=piece, width=self.width)
         self.last = attack.steps + int(attack.last_look)
         guesses = context.fill and not self.random and attack.guesses(context)
         self.ahead = Ahead(context.batch_size, self.last - 1) if guesses else None
@@ -113,7 +109,6 @@ class _Search:
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.left = 0
         """samples whose search is over"""
-        self.looks = Looks()
         self.news = True
         """whether a sample may have succeeded since those who are done left"""
         self.ranking: Tensor | None = None
@@ -177,10 +172,12 @@ class _Search:
 
         def ranked(rows: Tensor) -> tuple[Tensor, int]:
             keys = None if self.keys is None else self.keys[rows]
-            return self.attack.rank(lambda z: answers(self._exact(z, keys), y[rows], classes), x[rows], y[rows])
+            return self.attack.rank(lambda z: answers(self.searched.exact(z, keys), y[rows], classes), x[rows], y[rows])
 
         everyone = torch.arange(self.lanes.samples, device=x.device)
-        found = self._patiently(lambda: [ranked(rows) for rows in torch.split(everyone, self.piece)], len(everyone))
+        found = self.searched.patiently(
+            lambda: [ranked(rows) for rows in torch.split(everyone, self.searched.piece)], len(everyone)
+        )
         self.ranking = torch.cat([ranking for ranking, _ in found]).repeat(self.lanes.lanes, 1)
         self.forwards[everyone] += 1
         self.backwards[everyone] += found[0][1]
@@ -220,7 +217,7 @@ class _Search:
     def _evaluate(self, batch: Batch) -> Seen:
         """One pass, in smaller pieces where memory runs out."""
         gradients = self.attack.uses_gradients and batch.youngest < self.attack.steps
-        seen = self._patiently(lambda: self._passes(batch, gradients), len(batch))
+        seen = self.searched.patiently(lambda: self._passes(batch, gradients), len(batch))
         self.forwards[batch.place] += self.eot
         if gradients:
             here = batch.iteration < self.attack.steps
@@ -235,7 +232,7 @@ class _Search:
         count = 1 if batch.oldest == 0 else choice.count(len(batch))
         if count > 1:
             points = batch.joined(self._guessed(choice, count))
-        seen = self._patiently(lambda: self._passes(points, gradients=False), len(points))
+        seen = self.searched.patiently(lambda: self._passes(points, gradients=False), len(points))
         self.forwards[batch.place] += count
         if count > 1:
             rows, before = choice.chosen(points, ahead.better(points, seen), count)
@@ -256,9 +253,9 @@ class _Search:
         return later
 
     def _passes(self, batch: Batch, gradients: bool) -> Seen:
-        if self.piece >= len(batch):
+        if self.searched.piece >= len(batch):
             return self._pass(batch, gradients)
-        rows = torch.split(torch.arange(len(batch), device=batch.place.device), self.piece)
+        rows = torch.split(torch.arange(len(batch), device=batch.place.device), self.searched.piece)
         return Seen.joined([self._pass(batch.take(part), gradients) for part in rows])
 
     def _pass(self, batch: Batch, gradients: bool) -> Seen:
@@ -266,12 +263,12 @@ class _Search:
         seen = []
         for draw in range(self.eot):
             with torch.set_grad_enabled(gradients):
-                raw, classes = self._logits(x, self._keys(batch, draw)), self.model.num_classes
+                raw, classes = self.searched.searching(x, self._keys(batch, draw)), self.model.num_classes
                 logits = answers(raw, batch.y, classes)
                 wanted = logits if self.attack.minimum_norm else pursued(raw, batch.y, classes)
                 losses = self.attack.losses(wanted, batch)
             last = len(losses) - 1
-            with self._arithmetic():
+            with self.searched.arithmetic():
                 found = (
                     tuple(
                         torch.autograd.grad(loss.sum(), x, retain_graph=number < last)[0]
@@ -306,65 +303,14 @@ class _Search:
             )
             self.agreement[batch.place[fresh]] = torch.nn.functional.cosine_similarity(one, other)
 
-    def _logits(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        """Of the model as the search sees it: in its precision, compiled or as graphs where that is asked for."""
-        with self._faster(), self._arithmetic():
-            if self.context.precision != "bfloat16":
-                return self._exact(x, keys)
-            with torch.autocast(x.device.type, dtype=torch.bfloat16):
-                return self._exact(x, keys)
-
-    def _faster(self) -> AbstractContextManager[None]:
-        if self.context.compiled:
-            return self.model.compiled(self.width)
-        return self.model.graphed(self.context.batch_size) if self.context.graphed else nullcontext()
-
-    def _arithmetic(self) -> AbstractContextManager[None]:
-        return tf32() if self.context.precision == "tf32" else nullcontext()
-
-    def _exact(self, x: Tensor, keys: Tensor | None = None, model: Target | None = None) -> Tensor:
-        """Of the model, at a fixed batch shape where that is asked for: rows that nobody reads fill it up."""
-        count, size, model = len(x), len(x), model or self.model
-        if self.context.pinned:
-            size = max(count, self.piece)
-        elif x.device.type == "cuda":  # every new shape costs a search for kernels
-            size = filled(count, max(count, self.piece))
-        if count < size:
-            x = torch.cat([x, x.detach()[:1].expand(size - count, *x.shape[1:])])
-            keys = None if keys is None else torch.cat([keys, keys[:1].expand(size - count)])
-        with nullcontext() if keys is None else model.drawing(keys):
-            return model(x)[:count]
-
-    def _plain(
-        self, x: Tensor, y: Tensor, pass_: Callable[[Tensor, Tensor | None], Tensor], keys: Tensor | None
-    ) -> Tensor:
-        """Logits without gradients, as they count for an attacker."""
-        self.looks.sound(x, "the attack made points")
-        with torch.no_grad():
-            rows = torch.split(torch.arange(len(x), device=x.device), self.piece)
-            found = torch.cat([pass_(x[part], None if keys is None else keys[part]) for part in rows])
-        return answers(self.looks.sound(found, "the model gave logits"), y, self.model.num_classes)
-
-    def _patiently(self, call: Callable[[], T], count: int) -> T:
-        """Tries again with pieces of half the size where memory runs out."""
-        while True:
-            try:
-                return call()
-            except Exception as error:
-                if not out_of_memory(error) or self.piece == 1:
-                    raise
-            self.looks.forget()
-            self.piece = max(1, min(self.piece, count) // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
     def _look(self, x: Tensor) -> Seen:
         """Evaluates other points of the batch for the attack, and keeps what they show."""
         batch = self.batch
         drawn = []
         for draw in range(self.eot if self.random else 1):
             keys = self._keys(batch, _LOOKS + draw)
-            logits = self._patiently(lambda keys=keys: self._plain(x, batch.y, self._logits, keys), len(x))  # type: ignore[misc]
+            ask = partial(self.searched.plain, x, batch.y, self.searched.searching, keys)
+            logits = self.searched.patiently(ask, len(x))
             drawn.append(Seen(logits, margin(logits, batch.y), self.attack.losses(logits, batch)))
             self.forwards[batch.place] += 1
         seen = Seen.mean(drawn)
@@ -449,8 +395,8 @@ class _Search:
         if self.random:
             samples = self.samples.take(place)
             salt = (batch.run[claimed] << 24) + batch.iteration[claimed]
-            found = self._patiently(
-                lambda: margins(self.model, points, samples, self.context, batch_size=self.piece, salt=salt),
+            found = self.searched.patiently(
+                lambda: margins(self.model, points, samples, self.context, batch_size=self.searched.piece, salt=salt),
                 len(points),
             )
             self.sure[place] = (found > 0).all(0)
@@ -458,7 +404,7 @@ class _Search:
             seen.margin[claimed] = found.sort(0, descending=True).values[len(found) // 2]
             self.forwards[place] += len(found)
             return None
-        logits = self._patiently(lambda: self._plain(points, y, self._judged, None), len(points))
+        logits = self.searched.patiently(lambda: self.searched.plain(points, y, self._judged), len(points))
         self.forwards[place] += 1
         found = margin(logits, y)
         self.error[place] = torch.maximum(self.error[place], (seen.margin[claimed] - found).abs().to(self.error.dtype))
@@ -466,7 +412,7 @@ class _Search:
         return known
 
     def _judged(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        return self._exact(x, keys, self.model.real)
+        return self.searched.exact(x, keys, self.model.real)
 
     def _advance(self, seen: Seen) -> None:
         """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""

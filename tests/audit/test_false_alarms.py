@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -20,6 +20,7 @@ from bench.store.audit import AuditRecord
 from bench.store.joined import Samples
 from bench.store.outcomes import CellOutcome, RowOutcome
 from bench.store.probes import ProbeResult, RowProbes
+from bench.store.records import SampleRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.spec import AttackSpec
 
@@ -99,8 +100,8 @@ class Quick(RunDirectory):
     """Reads the rows of its few cells once."""
 
     @cache  # noqa: B019 (lives as long as its test)
-    def read_samples(self, cell: str) -> pd.DataFrame:
-        return super().read_samples(cell)
+    def read_samples(self, cell: str, columns: Sequence[str] = SampleRecord._fields) -> pd.DataFrame:
+        return super().read_samples(cell, columns)
 
 
 @pytest.fixture(scope="module")

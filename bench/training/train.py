@@ -264,7 +264,7 @@ class _Training:
         try:
             with torch.no_grad():
                 shape = tuple(network(images.batch(range(1)).x).shape)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:  # timm asserts the size
             raise ModelError(
                 f"{self.recipe.architecture} doesn't take images of shape {images.shape}: {error}"
             ) from error

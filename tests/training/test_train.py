@@ -135,6 +135,8 @@ def test_a_network_that_does_not_fit_is_refused_before_training(mini: Path, tmp_
         run(mini, tmp_path, "architecture.depth=3")
     with pytest.raises(ModelError, match="doesn't take images of shape"):
         run(mini, tmp_path, "architecture.image_size=32")
+    with pytest.raises(ModelError, match=r"vit_small doesn't take images of shape \(1, 28, 28\): Input height"):
+        run(mini, tmp_path, "architecture={name: vit_small, in_channels: 1}")
 
 
 def test_a_directory_that_can_not_be_written_is_told(mini: Path, tmp_path: Path) -> None:

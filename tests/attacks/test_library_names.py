@@ -57,8 +57,10 @@ SLOW = {
     "foolbox.L2BrendelBethgeAttack",
     "foolbox.L1BrendelBethgeAttack",
     "art.BrendelBethgeAttack",
+    "art.ThresholdAttack",
+    "foolbox.PointwiseAttack",
 }
-"""numba compiles for half a minute."""
+"""numba compiles for half a minute; a search of every pixel takes a quarter of one."""
 CASES = [
     pytest.param(name, norm, marks=[pytest.mark.slow] if name in SLOW else [])
     for name, entry in libraries.TABLE.items()

@@ -498,7 +498,7 @@ merge_runs([Path(one) for one in sys.argv[2:]], Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize(("cell", "end"), [(7, False), (0, True)])
+@pytest.mark.parametrize(("cell", "end"), [pytest.param(7, False, marks=pytest.mark.slow), (0, True)])
 def test_killed_in_the_middle(made: Path, halves: Path, cell: int, end: bool) -> None:
     """What is at the place is what was there before: nothing, then a run; and once more, the same command ends well."""
     for into in (halves / "joined", halves / "night-a") if end else (halves / "night-a",):

@@ -116,6 +116,7 @@ class Kills(Notes):
             os.kill(self.draw.choice(workers(os.getpid())), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_shard_and_no_record(suite: Path, local: RunSummary, tmp_path: Path) -> None:
     kills = Kills(random.Random(0), after=5)
     found = run_suite(load_suite(suite), settings(tmp_path, "ray"), kills)

@@ -102,7 +102,8 @@ def test_recipes_that_are_not_trained_yet(bench: object, suite: Write, tmp_path:
         "mine": "to train",
         "mnist_standard": "to do",
     }
-    said = rf"mine: {directory}/trained/mnist_pgd-\w+/mnist_pgd.safetensors: not trained yet: bench run trains the recipe {recipe}"
+    weights = rf"{directory}/trained/mnist_pgd-\w+/mnist_pgd.safetensors"
+    said = rf"mine: {weights}: not trained yet: bench run trains the recipe {recipe}"
     assert re.search(said, ended.out)
     ended = bench("validate", path, "--model-dir", directory)  # type: ignore[operator]
     assert ended.code == 0

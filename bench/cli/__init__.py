@@ -8,6 +8,7 @@ Exit codes: 0 all cells done · 1 a fault of bench itself · 2 the user's input 
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -17,11 +18,15 @@ from contextlib import suppress
 from bench.cli.stopping import MESSAGE, stop
 from bench.cli.waiting import choose_waiting
 
+_OBJECTS = 10_000
+"""New objects between two looks for garbage: records and tables are many objects, and nearly none of them are garbage."""
+
 
 def main() -> None:
     """Runs the command line and exits."""
     signal.signal(signal.SIGTERM, stop)
     choose_waiting()
+    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that doesn't know "≤" gets a "?" for it, not a traceback.

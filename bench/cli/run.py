@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.cli import options
+from bench.cli.importing import importing
 
 if TYPE_CHECKING:
     from bench.runner.events import Progress
@@ -49,10 +50,11 @@ def run(
     """
     import sys
 
-    from bench.cli.progress import make_progress
-    from bench.errors import BenchError, Interrupted
-    from bench.runner.options import ClusterSettings, RunSettings
-    from bench.runner.run import run_suite
+    with importing():
+        from bench.cli.progress import make_progress
+        from bench.errors import BenchError, Interrupted
+        from bench.runner.options import ClusterSettings, RunSettings
+        from bench.runner.run import run_suite
 
     cluster = ClusterSettings(address, workers, gpus_per_worker, cpus_per_worker, shard_timeout)
     loaded = options.load(suite, overrides)

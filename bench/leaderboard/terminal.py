@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from bench.leaderboard.agreement import AGREEMENT, agreement_grid, by_threat_model
 from bench.leaderboard.audited import audit_line
 from bench.leaderboard.corruption_grid import (
     BY_CORRUPTION,
@@ -45,6 +44,8 @@ def plain(board: Leaderboard, width: int = 120) -> str:
     """
     parts = [_table(board, table, max(width, 40)) for table in board.tables]
     if board.agreement:
+        from bench.leaderboard.agreement import AGREEMENT, agreement_grid, by_threat_model  # slow to import
+
         parts.append(_wrapped(AGREEMENT, max(width, 40)))
         for threat_model, lines in by_threat_model(board.agreement):
             parts.append(f"{threat_model}\n{_split(agreement_grid(lines, Words()), max(width, 40), names=4)}")

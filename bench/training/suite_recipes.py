@@ -31,7 +31,6 @@ from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import DatasetSpec, ModelSpec, Suite
 from bench.training.load import load
 from bench.training.recipe import Recipe
-from bench.training.train import train
 
 FOLDER = "trained"
 """Folder of such weights in the model directory."""
@@ -192,6 +191,8 @@ def train_all(
 
 
 def _train(one: SuiteRecipe, device: str, places: Places, note: Callable[[str], None]) -> None:
+    from bench.training.train import train  # slow to import, and mostly nothing is to be trained
+
     directory = one.weights.parent
     with _alone(directory, lambda: note(f"{one.model}: waiting for another process that trains {one.path}")):
         if one.trained:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from bench import registry
 from bench.digests import file_digest, value_digest
 from bench.errors import SchemaError, StoreError
+from bench.runner.cell_flags import weak_adversary
 from bench.runner.facts import code_of
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import code_digest, version, versions
@@ -49,14 +50,12 @@ class Recognised:
         self._lines = _read(self._path)
         self._found: dict[str, CellResult | None] = {}
         self._specs: dict[int, tuple[BaseModel, str]] = {}
-        suite = plan.suite
+        self._suite = suite = plan.suite
         self._common = value_digest(
             {
                 "code": code_digest(),
                 "versions": {**versions(), "scipy": version("scipy")},
                 "metrics": {name: code_of(registry.metrics.entry(name)) for name in suite.metrics},
-                "adversaries": suite.adversaries,
-                "gradient_free_queries": suite.run.gradient_free_queries,
                 "dataset": plan.dataset.digest,
                 "samples": plan.dataset.sample_ids,
             }
@@ -111,7 +110,8 @@ class Recognised:
             cell.dataset, cell.model, cell.defense, cell.threat_model, cell.attack, cell.source
         ]  # fmt: skip
         told = [None if spec is None else self._spec(spec) for spec in specs]
-        return value_digest([self._common, planned.id, planned.keep, cell.role, *told])
+        lacking = [flag.model_dump(mode="json") for flag in weak_adversary(self._suite, cell)]  # what the suite says of a row
+        return value_digest([self._common, planned.id, planned.keep, cell.role, lacking, *told])
 
     def _spec(self, spec: BaseModel) -> str:
         """The digest of a part of the suite, which many cells share."""

@@ -102,6 +102,21 @@ def test_other_rows_records_or_metrics_are_looked_at_again(suite: Write, read: l
     assert not run(path, *overrides).changed
 
 
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [("run.detector_steps", "no-detector-attack"), ("run.gradient_free_queries", "no-gradient-free-attack")],
+)
+def test_what_is_switched_off_later_is_told_of_finished_cells(suite: Write, option: str, rule: str) -> None:
+    path = suite(samples=4, attacks="fgsm", defenses="feature_squeezing")
+    on, off = f"{option}=3", f"{option}=0"
+    flagged = [
+        {flag.rule for result in run(path, said).results if result.role == "suite" and result.defense.name != "none"
+         and result.attack_id == "fgsm" for flag in result.flags}
+        for said in (on, off, on)
+    ]  # fmt: skip
+    assert [rule in flags for flags in flagged] == [False, True, False]
+
+
 def test_a_file_that_is_gone_is_computed_again(suite: Write) -> None:
     path = suite(samples=8, attacks="fgsm", shard_size=4)
     first = run(path)

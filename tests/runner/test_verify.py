@@ -524,6 +524,23 @@ def test_a_stochastic_share_is_that_of_its_draws(defended: Path) -> None:
     assert "correctness isn't what the model says" in problem(found, "success", cell).message
 
 
+def test_who_else_attacks_a_detector_is_told_since_it_is_known(tmp_path: Path) -> None:
+    path = write(tmp_path, samples=6, eps=HIGH, attacks="fgsm", defenses="none, feature_squeezing")
+    directory = run(path, "run.detector_steps=0", "run.gradient_free_queries=0").directory
+    cell = cell_of(directory, "fgsm", HIGH, defense_id="feature_squeezing", role="suite")
+    assert verified(directory).problems == ()
+
+    def silent(record: dict[str, Any]) -> None:
+        before = len(record["flags"])
+        record["flags"] = [flag for flag in record["flags"] if flag["rule"] != "no-detector-attack"]
+        assert len(record["flags"]) == before - 1
+
+    edit_json(directory / "cells" / f"{cell}.json", silent)
+    assert "no-detector-attack follows" in problem(verified(directory), "metrics", cell).message
+    edit_json(directory / "run.json", lambda record: record["suite"]["run"].pop("detector_steps"))
+    assert cell not in {one.cell for one in verified(directory).problems}  # nobody had switched off what wasn't there
+
+
 def rows_in(path: Path) -> pd.DataFrame:
     frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
     return frame

@@ -44,6 +44,12 @@ def inside(directory: RunDirectory, path: Path) -> str:
     return str(path.relative_to(directory.path))
 
 
+def knows_detector_steps(directory: RunDirectory) -> bool:
+    """Whether ``run.json``, which can be read, was written when the harness added ``adam_pgd`` to what rejects."""
+    written = json.loads((directory.path / "run.json").read_text(encoding="utf-8"))
+    return "detector_steps" in written["suite"]["run"]
+
+
 def read_record(directory: RunDirectory, cell: str, found: Found) -> CellResult | None:
     """The record of a cell; ``None`` where there is none that can be read, or it is another cell's."""
     path = directory.cell_path(cell)

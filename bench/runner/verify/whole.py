@@ -16,7 +16,15 @@ from bench.runner.verify.corrupted import MOST, CorruptedVerifier
 from bench.runner.verify.figures import check_figures
 from bench.runner.verify.identity import Subject, identify
 from bench.runner.verify.listing import check_dataset, check_unlisted
-from bench.runner.verify.reading import Rows, check_seals, example_ids, read_parts, read_record, read_rows
+from bench.runner.verify.reading import (
+    Rows,
+    check_seals,
+    example_ids,
+    knows_detector_steps,
+    read_parts,
+    read_record,
+    read_rows,
+)
 from bench.runner.verify.results import CellVerification, Found, Verification, first_line, reason_of
 from bench.runner.verify.rows import check_images, check_rows
 from bench.runner.worker import Worker
@@ -280,7 +288,10 @@ class _Verifier:
         if not stored.whole or (result.role != "submitted" and len(counted) != asked) or not len(counted):
             unchecked.append("its metrics: rows are missing")
             return
-        check_figures(result, subject.cell, self.record.suite, counted, stored.reports, self.found)
+        suite = self.record.suite
+        if not knows_detector_steps(self.directory):  # nobody had switched off what wasn't there
+            suite = suite.model_copy(update={"run": suite.run.model_copy(update={"detector_steps": 1})})
+        check_figures(result, subject.cell, suite, counted, stored.reports, self.found)
 
     def _flags(self, subject: Subject, result: CellResult, counts: Counts) -> None:
         """What the model itself shows must be said of it; older records may be from before a rule."""

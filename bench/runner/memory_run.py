@@ -25,11 +25,11 @@ from bench.runner.evaluate import evaluate
 from bench.runner.memory_inputs import checked, dataset_of, num_classes_of, suite_of
 from bench.runner.shards import Shard
 from bench.runner.worker import Worker
-from bench.store.outcomes import least
+from bench.store.cell_outcome import least
 from bench.store.parts import Examples, ShardReport
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
-from bench.suites.expand import expand, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.places import Places
 from bench.suites.spec import Suite
 
@@ -211,7 +211,7 @@ class _Evaluate:
         size, records, reports, images = self.suite.run.shard_size, list[SampleRecord](), list[ShardReport](), []
         examples = None
         if cell.role == "oblivious":
-            examples = self.saved.get(self.cells.index(prerequisite_of(cell, self.cells)))
+            examples = self.saved.get(self.cells.index(Makers(self.cells).of(cell)))
         for index, start in enumerate(range(0, len(self.dataset), size)):
             members = tuple(range(start, min(start + size, len(self.dataset))))
             shard = Shard(cell, _name(cell), index, members, "all", examples)

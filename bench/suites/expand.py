@@ -35,7 +35,7 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     the suite asks for (:func:`bench.suites.added.against_detector`). An attack whose examples can't be reused
     (``reusable: False`` in its line of the table) gets neither. Where the suite's own cell of the bare model already
     spends the whole budget (``search: strongest``, of the run or of the attack), it is the prerequisite
-    (:func:`prerequisite_of`). Two attacks that differ only in their search have the same examples, and share them.
+    (:class:`Makers`). Two attacks that differ only in their search have the same examples, and share them.
 
     Where the suite asks for ``transfer``, the cells that try the examples of one model on the rows of the others come last,
     and a model has the prerequisites of those too.
@@ -71,27 +71,8 @@ def expand(suite: Suite) -> tuple[Cell, ...]:
     return (*cells, *_transferred(suite, crossed))
 
 
-def prerequisite_of(cell: Cell, cells: Iterable[Cell]) -> Cell:
-    """The cell whose examples an oblivious or a transfer cell judges.
-
-    Raises:
-        ValueError: if the cell attacks by itself, or its prerequisite isn't among ``cells``.
-    """
-    if not cell.transferred:
-        raise ValueError(f"only oblivious and transfer cells read another cell's examples, not {cell.label}")
-    for other in cells:
-        if _makes_examples(other) and _same_examples(other, cell):
-            return other
-    raise ValueError(f"the prerequisite of {cell.label} is missing")
-
-
-def is_read(cell: Cell, cells: Iterable[Cell]) -> bool:
-    """Whether another cell judges this cell's examples: then every one is saved, those that failed included."""
-    return _makes_examples(cell) and any(one.transferred and _same_examples(one, cell) for one in cells)
-
-
 class Makers:
-    """The same for all cells of a suite: each is looked at once, whoever asks.
+    """Which cells of a suite make the examples that others judge.
 
     Args:
         cells: of one suite.
@@ -107,12 +88,19 @@ class Makers:
                 self._read.add(_examples(cell))
 
     def of(self, cell: Cell) -> Cell:
-        """See :func:`prerequisite_of`."""
-        made = self._makers.get(_examples(cell)) if cell.transferred else None
-        return prerequisite_of(cell, [] if made is None else [made])
+        """The cell whose examples an oblivious or a transfer cell judges.
+
+        Raises:
+            ValueError: if the cell attacks by itself, or nobody makes its examples.
+        """
+        if not cell.transferred:
+            raise ValueError(f"only oblivious and transfer cells read another cell's examples, not {cell.label}")
+        if _examples(cell) not in self._makers:
+            raise ValueError(f"the prerequisite of {cell.label} is missing")
+        return self._makers[_examples(cell)]
 
     def is_read(self, cell: Cell) -> bool:
-        """See :func:`is_read`."""
+        """Whether another cell judges this cell's examples: then every one is saved, those that failed included."""
         return _makes_examples(cell) and _examples(cell) in self._read
 
 
@@ -126,19 +114,8 @@ _Key: TypeAlias = "tuple[str, int, str, Fraction, str, str]"
 
 def _examples(cell: Cell) -> _Key:
     """What the examples that a cell makes or judges depend on, within one suite."""
-    return *_setting(cell), content(cell.attack)
-
-
-def _setting(cell: Cell) -> tuple[str, int, str, Fraction, str]:
     ball, made_on = cell.threat_model, cell.source or cell.model
-    return made_on.id, cell.seed, ball.norm, ball.eps, cell.precision
-
-
-def _same_examples(one: Cell, other: Cell) -> bool:
-    """Whether two cells make or judge the same examples; the content of an attack is the slow part."""
-    if _setting(one) != _setting(other):
-        return False
-    return one.attack is other.attack or content(one.attack) == content(other.attack)
+    return made_on.id, cell.seed, ball.norm, ball.eps, cell.precision, content(cell.attack)
 
 
 def _row(suite: Suite, row: Sequence[Combined]) -> Iterator[Cell]:

@@ -27,7 +27,7 @@ from bench.store.parts import Examples, ShardReport
 from bench.store.records import SampleRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Cell
-from bench.suites.expand import prerequisite_of
+from bench.suites.expand import Makers
 from bench.suites.load import load_suite
 from bench.suites.places import Places
 
@@ -126,11 +126,11 @@ def test_plenty_of_devices_wait_for_the_longest_chain_alone(work: Work, some: li
     def end(cell: Cell, cell_id: str, before: list[str]) -> None:
         ends[cell_id] = longest[cell_id] + max((ends[one] for one in before), default=0.0)
 
-    waiting = list(work.plan.cells)
+    waiting, makers = list(work.plan.cells), Makers(cells)
     while waiting:
         for one in list(waiting):
             before = [one.smaller.id] if one.smaller else []
-            before += [made[id(prerequisite_of(one.cell, cells))]] if one.cell.transferred else []
+            before += [made[id(makers.of(one.cell))]] if one.cell.transferred else []
             if all(other in ends for other in before):
                 end(one.cell, one.id, before)
                 waiting.remove(one)

@@ -13,7 +13,7 @@ from bench import registry
 from bench.errors import SuiteError, UnknownNameError
 from bench.suites.cells import Cell
 from bench.suites.combine import kept, product
-from bench.suites.expand import expand, is_read, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.load import load_suite
 from bench.suites.naming import resolve
 from bench.suites.spec import Suite
@@ -105,23 +105,23 @@ def test_an_oblivious_cell_finds_its_prerequisite_before_it() -> None:
     )
     for index, cell in enumerate(cells):
         if cell.role == "oblivious":
-            prerequisite = prerequisite_of(cell, cells)
+            prerequisite = Makers(cells).of(cell)
             assert prerequisite.role == "prerequisite"
             assert cells.index(prerequisite) < index
             assert (prerequisite.model, prerequisite.attack, prerequisite.seed) == (cell.model, cell.attack, cell.seed)
             assert prerequisite.threat_model == cell.threat_model
-    assert {cell.role for cell in cells if is_read(cell, cells)} == {"prerequisite"}
+    assert {cell.role for cell in cells if Makers(cells).is_read(cell)} == {"prerequisite"}
     with pytest.raises(ValueError, match="only oblivious and transfer cells"):
-        prerequisite_of(cells[0], cells)
+        Makers(cells).of(cells[0])
     with pytest.raises(ValueError, match="is missing"):
-        prerequisite_of(next(cell for cell in cells if cell.role == "oblivious"), cells[:1])
+        Makers(cells[:1]).of(next(cell for cell in cells if cell.role == "oblivious"))
 
 
 def test_the_suites_own_cell_is_the_prerequisite_where_it_spends_the_whole_budget() -> None:
     cells = expand(suite(defenses=["jpeg", "none"], run={"search": "strongest"}))
     assert [cell.role for cell in cells] == ["suite"] * 4 + ["oblivious"] * 2 + ["gradient_free"]
-    assert prerequisite_of(cells[4], cells) is cells[0]
-    assert [is_read(cell, cells) for cell in cells] == [True, True, False, False, False, False, False]
+    assert Makers(cells).of(cells[4]) is cells[0]
+    assert [Makers(cells).is_read(cell) for cell in cells] == [True, True, False, False, False, False, False]
     ids = [cell.id({}) for cell in cells]
     assert len(set(ids)) == len(ids)
 
@@ -326,9 +326,10 @@ def test_every_product_has_the_cells_that_the_design_asks_for(changed: dict[str,
     ids = [cell.id({"weights": cell.model.id}) for cell in cells]
     assert len(set(ids)) == len(ids)
     order = {id(cell): index for index, cell in enumerate(cells)}
-    read = {order[id(cell)]: order[id(prerequisite_of(cell, cells))] for cell in by_role["oblivious"]}
+    makers = Makers(cells)
+    read = {order[id(cell)]: order[id(makers.of(cell))] for cell in by_role["oblivious"]}
     assert all(prerequisite < cell for cell, prerequisite in read.items())
-    assert {index for index, cell in enumerate(cells) if is_read(cell, cells)} == set(read.values())
+    assert {index for index, cell in enumerate(cells) if makers.is_read(cell)} == set(read.values())
 
 
 def test_include_and_exclude_are_complements() -> None:
@@ -375,7 +376,7 @@ def test_attacks_that_differ_in_their_search_share_their_examples(defenses: list
     ids = [cell.id({}).rsplit("-", 1)[1] for cell in cells]
     assert len(set(ids)) == len(ids)
     (oblivious,) = (cell for cell in cells if cell.role == "oblivious")
-    read = prerequisite_of(oblivious, cells)
+    read = Makers(cells).of(oblivious)
     assert (read.role, read.search) == ("suite" if "none" in defenses else "prerequisite", "strongest")
     adaptive = [cell.search for cell in cells if cell.role == "suite" and cell.defense.name == "jpeg"]
     assert adaptive == ["first_success", "strongest"]

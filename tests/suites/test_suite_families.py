@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.suites.cells import Cell
-from bench.suites.expand import expand, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.families import next_smaller, running_order
 from bench.suites.spec import Suite
 
@@ -84,14 +84,14 @@ def test_the_running_order_respects_every_dependence(threat_models: list[str], s
         defenses=["none", "jpeg"],
         run={"search": "strongest" if strongest else "first_success"},
     )
-    order = running_order(found)
+    order, makers = running_order(found), Makers(found)
     assert sorted(order) == list(range(len(found)))
     turn = {place: number for number, place in enumerate(order)}
     for place, below in enumerate(next_smaller(found)):
         if below is not None:
             assert turn[below] < turn[place]
         if found[place].role == "oblivious":
-            source = next(i for i, cell in enumerate(found) if cell is prerequisite_of(found[place], found))
+            source = next(i for i, cell in enumerate(found) if cell is makers.of(found[place]))
             assert turn[source] < turn[place]
     models = [found[place].model.id for place in order]
     assert models == sorted(models, key=["small", "x"].index), "a model is loaded once"

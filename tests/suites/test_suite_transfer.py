@@ -9,7 +9,7 @@ import pytest
 from bench.errors import SuiteError
 from bench.suites.cells import Cell
 from bench.suites.check import check
-from bench.suites.expand import expand, is_read, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.families import running_order
 from bench.suites.load import load_suite
 from bench.suites.spec import Suite
@@ -84,10 +84,10 @@ def test_every_cell_finds_the_cell_that_made_its_examples(tmp_path: Path) -> Non
     reading = [cell for cell in cells if cell.transferred]
     assert len(reading) == 2 * 2 * 2 * (1 + 2) * 2
     for cell in reading:
-        made = prerequisite_of(cell, cells)
+        made = Makers(cells).of(cell)
         assert (made.model, made.defense.name, made.search) == (cell.source or cell.model, "none", "strongest")
         assert (made.threat_model, made.attack, made.seed) == (cell.threat_model, cell.attack, cell.seed)
-        assert is_read(made, cells)
+        assert Makers(cells).is_read(made)
     made = [cell for cell in cells if cell.role == "prerequisite"]
     assert len(made) == 2 * 2 * 2 * 2  # one for all defenses and targets
 
@@ -95,7 +95,7 @@ def test_every_cell_finds_the_cell_that_made_its_examples(tmp_path: Path) -> Non
 def test_a_strongest_cell_of_the_suite_is_what_makes_the_examples(tmp_path: Path) -> None:
     cells = expand(load(tmp_path, "transfer: {threat_models: linf}\nrun: {search: strongest}"))
     assert {cell.role for cell in cells} == {"suite", "transfer"}
-    assert {prerequisite_of(cell, cells).role for cell in cells if cell.transferred} == {"suite"}
+    assert {Makers(cells).of(cell).role for cell in cells if cell.transferred} == {"suite"}
 
 
 def test_attacks_that_differ_in_their_search_alone_share_their_examples(tmp_path: Path) -> None:

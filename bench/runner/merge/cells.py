@@ -15,7 +15,7 @@ from bench.store.corrupted import CorruptionResult
 from bench.store.parts import ShardReport
 from bench.store.records import CellResult
 from bench.suites.cells import Cell
-from bench.suites.expand import is_read
+from bench.suites.expand import Makers
 from bench.suites.spec import Suite
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def join(
     suite: Suite,
     identity: str,
     cell: Cell,
-    cells: Sequence[Cell],
+    makers: Makers,
     sources: Sequence[Source],
     positions: Sequence[int],
     preferred: int | None,
@@ -75,13 +75,13 @@ def join(
         suite: the joined one.
         identity: the cell's id.
         cell: in the words of the joined suite.
-        cells: all cells of the suite.
+        makers: of the examples of all cells of the suite.
         sources: the runs.
         positions: of the samples that the joined suite asks for.
         preferred: place of the run whose rows count where nobody broke the sample.
     """
     choice = choose(
-        identity, sources, keep=_keep(suite, cell, cells), certificate=cell.role == "certificate", preferred=preferred
+        identity, sources, keep=_keep(suite, cell, makers), certificate=cell.role == "certificate", preferred=preferred
     )
     results = [source.result(identity) for source in sources]
     if choice is None:
@@ -104,8 +104,8 @@ def join(
     return JoinedCell(identity, cell, "partial" if lacking else "done", result, choice, reports, lacking)
 
 
-def _keep(suite: Suite, cell: Cell, cells: Sequence[Cell]) -> str:
-    if is_read(cell, cells):
+def _keep(suite: Suite, cell: Cell, makers: Makers) -> str:
+    if makers.is_read(cell):
         return "all"
     if cell.role in _WITHOUT_EXAMPLES:
         return "none"

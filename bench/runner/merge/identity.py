@@ -12,7 +12,7 @@ from bench.runner.merge.sources import Key, Source, key_of
 from bench.store.records import CellResult
 from bench.store.run_directory import hash_of
 from bench.suites.cells import Cell
-from bench.suites.expand import expand, prerequisite_of
+from bench.suites.expand import Makers, expand
 from bench.suites.families import next_smaller, running_order
 from bench.suites.spec import Suite
 
@@ -65,6 +65,7 @@ def identify(suite: Suite, sources: Sequence[Source]) -> Identified:
         MergeError: where runs mean different cells by the same words, or the same cell by different words.
     """
     cells = expand(suite)
+    makers = Makers(cells)
     smaller = [None] * len(cells) if suite.run.reuse == "none" else next_smaller(cells)
     ids: dict[int, str] = {}
     notes: list[str] = []
@@ -80,7 +81,7 @@ def identify(suite: Suite, sources: Sequence[Source]) -> Identified:
             ids[place] = f"{cell.slug}-{hash_of(chosen)}"
         else:
             absent.add(place)
-            made = hash_of(ids[cells.index(prerequisite_of(cell, cells))]) if cell.role == "transfer" else ""
+            made = hash_of(ids[cells.index(makers.of(cell))]) if cell.role == "transfer" else ""
             ids[place] = cell.id(_composed(cell, known, parent, made))
     _twins(cells, ids, problems)
     if problems:

@@ -22,6 +22,7 @@ from bench.store.directories import recover
 from bench.store.records import JoinedRun, RunRecord
 from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.cells import Cell
+from bench.suites.expand import Makers
 from bench.suites.loaded import LoadedSuite
 from bench.suites.places import Places
 from bench.suites.short_forms import identifier
@@ -140,9 +141,9 @@ def _decided(sources: Sequence[Source], into: Path, prefer: Path | None) -> Merg
     all_cells = {**found.cells, **submissions}
     for source in sources:
         refuse_unsound(source, list(all_cells))
-    suite_cells = tuple(found.cells.values())
+    makers = Makers(found.cells.values())
     cells = [
-        join(suite, identity, cell, suite_cells, sources, most.record.positions, preferred)
+        join(suite, identity, cell, makers, sources, most.record.positions, preferred)
         for identity, cell in all_cells.items()
     ]
     contradictions = tuple(one for cell in cells if cell.choice is not None for one in cell.choice.contradictions)

@@ -30,7 +30,7 @@ from bench.runner.verify.rows import check_images, check_rows
 from bench.runner.worker import Worker
 from bench.store.records import CellResult, RunRecord
 from bench.store.run_directory import RunDirectory
-from bench.suites.expand import prerequisite_of
+from bench.suites.expand import Makers
 from bench.suites.loaded import LoadedSuite
 from bench.suites.places import Places
 
@@ -262,7 +262,7 @@ class _Verifier:
         assert subject.cell is not None
         cells = {id(other.cell): other for other in subjects if other.cell is not None}
         try:
-            source = cells[id(prerequisite_of(subject.cell, [other.cell for other in cells.values() if other.cell]))]
+            source = cells[id(Makers(other.cell for other in subjects if other.cell is not None).of(subject.cell))]
         except ValueError:
             self.found.add(
                 "not-verifiable", "the cell with the examples that it judged isn't in the run", cell=subject.id

@@ -8,7 +8,7 @@ from bench.audit.evidence import CannotCheck, Comparison, RowEvidence, compared
 from bench.audit.rule import Found
 from bench.stats import BoolArray
 from bench.store.audit import Severity
-from bench.store.outcomes import CellOutcome, unbroken
+from bench.store.cell_outcome import CellOutcome, unbroken
 
 NAMED = 3
 """Up to so many models are named in a finding; more are counted."""

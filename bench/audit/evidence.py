@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from bench import registry
 from bench.stats import BoolArray, mcnemar_greater
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome, address, unbroken
+from bench.store.cell_outcome import CellOutcome, unbroken
+from bench.store.outcomes import RowOutcome, RunOutcome, address
 from bench.store.probes import ProbeResult, RowProbes
 from bench.store.run_directory import RunDirectory
 from bench.suites.spec import ThreatModelSpec

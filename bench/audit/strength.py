@@ -12,7 +12,7 @@ from bench.audit.evidence import ALPHA, CannotCheck, Comparison, RowEvidence, co
 from bench.audit.rule import Found
 from bench.stats import BoolArray, binomial_greater
 from bench.store.audit import Severity
-from bench.store.outcomes import CellOutcome
+from bench.store.cell_outcome import CellOutcome
 from bench.suites.declared import declared
 from bench.suites.spec import format_eps
 

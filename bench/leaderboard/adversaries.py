@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.leaderboard.records import Broken
-from bench.store.outcomes import CellOutcome, RowOutcome, unbroken
+from bench.store.cell_outcome import CellOutcome, unbroken
+from bench.store.outcomes import RowOutcome
 from bench.suites.declared import declared
 from bench.suites.spec import DefenseSpec
 

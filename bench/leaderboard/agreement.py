@@ -10,7 +10,8 @@ import pandas as pd
 from bench.leaderboard.grid import Grid, Words, percent
 from bench.leaderboard.records import Agreed
 from bench.stats import holm, mcnemar, wilson
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
+from bench.store.cell_outcome import CellOutcome
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import Estimate
 
 AGREEMENT = (

@@ -23,16 +23,9 @@ from bench.leaderboard.definitions import define, severities
 from bench.leaderboard.records import Record
 from bench.leaderboard.verdicts import Verdicts, verdicts_of
 from bench.store.atomic import write_text
+from bench.store.cell_outcome import CellOutcome, OutcomeStatus, least_correct
 from bench.store.damage import damage
-from bench.store.outcomes import (
-    CellOutcome,
-    OutcomeStatus,
-    RowOutcome,
-    RunOutcome,
-    address,
-    least_correct,
-    read_outcomes,
-)
+from bench.store.outcomes import RowOutcome, RunOutcome, address, read_outcomes
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Role
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bench.store.outcomes import CellOutcome
+from bench.store.cell_outcome import CellOutcome
 from bench.store.records import CellResult
 
 CLEAN, WORST, CORRUPTED = "clean", "worst case", "corrupted"

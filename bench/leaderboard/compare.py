@@ -17,7 +17,8 @@ from bench.leaderboard.corruption_compare import corrupted_pair
 from bench.leaderboard.matched import EVERYTHING, Chosen, matched, matched_corruptions
 from bench.leaderboard.paired_numbers import Shared, entry_of, shared_images
 from bench.stats import holm
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome, least_correct, read_outcomes
+from bench.store.cell_outcome import CellOutcome, least_correct
+from bench.store.outcomes import RowOutcome, RunOutcome, read_outcomes
 from bench.store.run_directory import RunDirectory
 
 SHARED = "worst of the shared attacks"

@@ -23,8 +23,9 @@ from bench.leaderboard.records import Leaderboard, Row, Table
 from bench.leaderboard.table import make
 from bench.metrics import estimates
 from bench.store.audit import Finding
+from bench.store.cell_outcome import CellOutcome, unbroken
 from bench.store.corruption_outcomes import CorruptedRow
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome, read_outcomes, unbroken
+from bench.store.outcomes import RowOutcome, RunOutcome, read_outcomes
 from bench.store.records import CellResult, Estimate, Flag
 from bench.store.run_directory import RunDirectory
 from bench.suites.declared import declared

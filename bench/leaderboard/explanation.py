@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.leaderboard.records import Audited, CorruptionRow, Note, Record, Row
-from bench.store.outcomes import OutcomeStatus
+from bench.store.cell_outcome import OutcomeStatus
 from bench.store.records import Estimate, StageResult
 
 SCHEMA_VERSION = 1

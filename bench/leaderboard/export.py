@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import StoreError, UnknownNameError
 from bench.store import published
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
+from bench.store.cell_outcome import CellOutcome
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.suites.spec import ModelSpec, format_eps
 
 _IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 5_000}

@@ -17,7 +17,7 @@ from bench.leaderboard.cells import CLEAN, CORRUPTED, WORST
 from bench.leaderboard.corruption_baseline import BaselineCorrupted
 from bench.leaderboard.verdicts import Verdicts
 from bench.stats import paired_greater, weighted_holm
-from bench.store.outcomes import FloatArray
+from bench.store.cell_outcome import FloatArray
 
 PRIMARY = 0.9
 """Share of the level for clean accuracies, worst cases and means over corruptions."""

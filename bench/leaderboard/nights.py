@@ -12,7 +12,7 @@ from bench.leaderboard.cells import CLEAN, CORRUPTED, CORRUPTIONS, WORST, change
 from bench.leaderboard.corruption_baseline import BaselineCorrupted
 from bench.leaderboard.verdicts import Verdicts
 from bench.stats import holm, paired
-from bench.store.outcomes import FloatArray
+from bench.store.cell_outcome import FloatArray
 
 Key = tuple[str, str, str]
 """Threat model, model and defense of a row."""

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 from bench.leaderboard.records import Note
 from bench.stats import paired, paired_difference
 from bench.store.audit import Finding
-from bench.store.outcomes import CellOutcome, RowOutcome, least_correct, unbroken
+from bench.store.cell_outcome import CellOutcome, least_correct, unbroken
+from bench.store.outcomes import RowOutcome
 from bench.store.published import Published, other_radius
 from bench.store.records import Flag
 from bench.suites.declared import declared

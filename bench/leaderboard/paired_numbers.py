@@ -12,7 +12,8 @@ from bench.errors import StoreError
 from bench.leaderboard.comparison import Entry, Kind
 from bench.metrics import estimates
 from bench.stats import paired, paired_interval
-from bench.store.outcomes import FloatArray, RunOutcome
+from bench.store.cell_outcome import FloatArray
+from bench.store.outcomes import RunOutcome
 from bench.store.records import Estimate
 
 IntArray = npt.NDArray[np.int64]

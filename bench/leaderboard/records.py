@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from bench.store.audit import RuleResult
+from bench.store.cell_outcome import OutcomeStatus
 from bench.store.corruption_outcomes import CorruptedStatus
 from bench.store.crossings import SquareStatus
-from bench.store.outcomes import OutcomeStatus
 from bench.store.records import Cost, Estimate
 
 SCHEMA_VERSION = 1

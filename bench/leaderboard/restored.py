@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.leaderboard.records import Restored
-from bench.store.outcomes import CellOutcome, RowOutcome
+from bench.store.cell_outcome import CellOutcome
+from bench.store.outcomes import RowOutcome
 
 _QUALITY = ("psnr", "psnr_purified", "ssim", "ssim_purified", "lpips", "lpips_purified")
 

@@ -14,16 +14,8 @@ from bench.leaderboard.restored import restored
 from bench.leaderboard.transfer import transfers
 from bench.metrics import estimates
 from bench.store import published
-from bench.store.outcomes import (
-    CellOutcome,
-    FloatArray,
-    OutcomeStatus,
-    RowOutcome,
-    RunOutcome,
-    address,
-    least_correct,
-    read_outcomes,
-)
+from bench.store.cell_outcome import CellOutcome, FloatArray, OutcomeStatus, least_correct
+from bench.store.outcomes import RowOutcome, RunOutcome, address, read_outcomes
 from bench.store.records import Estimate, RunRecord
 from bench.store.run_directory import RunDirectory
 from bench.suites.cells import Role

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bench.leaderboard.records import TransferMatrix, TransferSquare
 from bench.metrics import estimates
+from bench.store.cell_outcome import least_correct
 from bench.store.crossings import Matrix, Square, matrices
-from bench.store.outcomes import RunOutcome, least_correct
+from bench.store.outcomes import RunOutcome
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.leaderboard.records import Record
-from bench.store.outcomes import FloatArray
+from bench.store.cell_outcome import FloatArray
 
 _DIGITS = 6
 """Of shares of draws: fewer than what a sum may lose to rounding."""

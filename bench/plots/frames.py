@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from bench.metrics import estimates
 from bench.store.audit import Finding
-from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome, least_correct
+from bench.store.cell_outcome import CellOutcome, FloatArray, least_correct
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import Flag
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.plots.frames import Example, Image, by_worst
+from bench.store.cell_outcome import CellOutcome
 from bench.store.gallery import read_clean, read_purified, read_some
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.run_directory import RunDirectory
 from bench.suites.spec import ThreatModelSpec
 

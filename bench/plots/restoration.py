@@ -9,7 +9,8 @@ import numpy as np
 
 from bench.plots.frames import flagged
 from bench.stats import paired_difference
-from bench.store.outcomes import FloatArray, RowOutcome, RunOutcome
+from bench.store.cell_outcome import FloatArray
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import Estimate
 
 if TYPE_CHECKING:

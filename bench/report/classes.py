@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from bench.errors import SchemaError, StoreError
 from bench.leaderboard.grid import percent
-from bench.store.outcomes import FloatArray, RowOutcome, RunOutcome
+from bench.store.cell_outcome import FloatArray
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.run_directory import RunDirectory
 
 MOST = 100

@@ -10,7 +10,8 @@ import numpy as np
 
 from bench.leaderboard.cells import changes, definition, named_cells
 from bench.stats import paired, paired_interval
-from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome
+from bench.store.cell_outcome import CellOutcome, FloatArray
+from bench.store.outcomes import RowOutcome
 
 MOST_RANDOM = 60
 """So many pairs with a stochastic row are tested: each takes a randomisation test and a bootstrap."""

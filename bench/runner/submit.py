@@ -30,7 +30,8 @@ from bench.runner.submission_file import Submitted, read_submitted
 from bench.runner.submitted import NAME, rows_of, submitted_cell
 from bench.runner.unchanged import refuse_changed
 from bench.runner.worker import Worker
-from bench.store.outcomes import RowOutcome, read_outcomes, unbroken
+from bench.store.cell_outcome import unbroken
+from bench.store.outcomes import RowOutcome, read_outcomes
 from bench.store.parts import ShardReport
 from bench.store.run_directory import RunDirectory, hash_of
 from bench.suites.loaded import LoadedSuite

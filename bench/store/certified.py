@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.stats import wilson
-from bench.store.outcomes import CellOutcome, FloatArray, RowOutcome, RunOutcome
+from bench.store.cell_outcome import CellOutcome, FloatArray
+from bench.store.outcomes import RowOutcome, RunOutcome
 
 
 class Certainty(NamedTuple):

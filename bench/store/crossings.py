@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from bench.store.audit import Finding
-from bench.store.outcomes import BoolArray, CellOutcome, OutcomeStatus, RowOutcome, RunOutcome
+from bench.store.cell_outcome import BoolArray, CellOutcome, OutcomeStatus
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.store.records import Flag
 from bench.store.run_directory import hash_of
 from bench.suites.spec import ThreatModelSpec

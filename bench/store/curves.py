@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.stats import wilson
+from bench.store.cell_outcome import CellOutcome
 from bench.store.joined import FloatArray
-from bench.store.outcomes import CellOutcome, RowOutcome, RunOutcome
+from bench.store.outcomes import RowOutcome, RunOutcome
 from bench.suites.spec import ThreatModelSpec
 
 _OURS = (None, "bench")

@@ -17,8 +17,9 @@ from bench.audit.evidence import Verified, gather
 from bench.audit.examine import examine
 from bench.audit.rules import RULES
 from bench.store.audit import AuditRecord
+from bench.store.cell_outcome import CellOutcome
 from bench.store.joined import Samples
-from bench.store.outcomes import CellOutcome, RowOutcome
+from bench.store.outcomes import RowOutcome
 from bench.store.probes import ProbeResult, RowProbes
 from bench.store.records import SampleRecord
 from bench.store.run_directory import RunDirectory

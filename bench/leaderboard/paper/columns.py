@@ -13,7 +13,8 @@ from bench.leaderboard.paper.texts import escape, stacked
 from bench.leaderboard.records import Row, Score, Table
 from bench.metrics import estimates
 from bench.store import published
-from bench.store.outcomes import RowOutcome, least_correct
+from bench.store.cell_outcome import least_correct
+from bench.store.outcomes import RowOutcome
 from bench.store.records import Estimate
 
 _STATUS = {"error": "error", "unavailable": "n/a", "partial": "partial", "missing": "missing"}

@@ -8,7 +8,8 @@ from typing import Any
 from bench import registry
 from bench.audit.evidence import kind
 from bench.registry import Entry
-from bench.store.outcomes import CellOutcome, RowOutcome
+from bench.store.cell_outcome import CellOutcome
+from bench.store.outcomes import RowOutcome
 from bench.suites.naming import with_defaults
 from bench.suites.spec import AttackSpec
 

@@ -40,5 +40,7 @@ def search_again(
     cpu = rows.cpu()
     result.iterations[cpu] += found.iterations
     result.forwards[cpu] += found.forwards + 2 * model.verifying_draws
+    if result.queries is not None and found.queries is not None:
+        result.queries[cpu] += found.queries + 2 * model.verifying_draws
     result.backwards[cpu] += found.backwards
     return result

@@ -110,7 +110,8 @@ class Recognised:
             cell.dataset, cell.model, cell.defense, cell.threat_model, cell.attack, cell.source
         ]  # fmt: skip
         told = [None if spec is None else self._spec(spec) for spec in specs]
-        lacking = [flag.model_dump(mode="json") for flag in weak_adversary(self._suite, cell)]  # what the suite says of a row
+        # What the suite says of the row.
+        lacking = [flag.model_dump(mode="json") for flag in weak_adversary(self._suite, cell)]
         return value_digest([self._common, planned.id, planned.keep, cell.role, lacking, *told])
 
     def _spec(self, spec: BaseModel) -> str:

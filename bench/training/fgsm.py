@@ -29,7 +29,8 @@ class FGSM(TrainingMethod):
 
     A model trained so may learn to mask its gradient from that one step within a few batches (catastrophic
     overfitting): its accuracy under FGSM stays high, and PGD breaks every image. The accuracy under PGD is therefore
-    looked at after every epoch; where it falls by more than ``collapse``, the training ends with the weights of the
+    looked at after every epoch; where it falls by more than ``collapse``, or lies further below the accuracy under the
+    training's own step than ``gap`` (both at the strength of that moment), the training ends with the weights of the
     epoch before, as the paper's early stopping does.
     """
 
@@ -64,22 +65,32 @@ class FGSM(TrainingMethod):
         self._robust = float(state["robust"])
 
     def watch(self, model: nn.Module, x: Tensor, y: Tensor, *, step: Step) -> str | None:
-        """A warning where the accuracy under PGD at the full eps collapses."""
-        x_adv = perturb(
+        """Why it is catastrophic overfitting, where it is."""
+
+        def accuracy(x_adv: Tensor) -> float:
+            with torch.no_grad():
+                return float((model(x_adv).argmax(1) == y).double().mean())
+
+        robust = accuracy(self._pgd(model, x, y, step, 1.0))
+        before, self._robust = self._robust, robust
+        what = f"catastrophic overfitting: accuracy under PGD-{WATCH_STEPS}"
+        if before - robust > self.params.collapse:
+            return f"{what} fell from {before:.1%} to {robust:.1%} within an epoch"
+        own = self.examples(model, x, y, step=step)
+        model.eval()
+        trained = accuracy(own)
+        robust = robust if step.strength == 1 else accuracy(self._pgd(model, x, y, step, step.strength))
+        if trained - robust > self.params.gap:
+            return f"{what} is {robust:.1%}, and {trained:.1%} under the one step of the training"
+        return None
+
+    def _pgd(self, model: nn.Module, x: Tensor, y: Tensor, step: Step, strength: float) -> Tensor:
+        return perturb(
             model,
             x,
             y,
-            threat_model=threat_models.build(self.params.norm, self.params.eps),
+            threat_model=threat_models.build(self.params.norm, self.params.eps * Fraction(strength)),
             steps=WATCH_STEPS,
-            alpha=float(self.params.eps) / 4,
+            alpha=float(self.params.eps) * strength / 4,
             draws=step.draws,
-        )
-        with torch.no_grad():
-            robust = float((model(x_adv).argmax(1) == y).double().mean())
-        before, self._robust = self._robust, robust
-        if before - robust <= self.params.collapse:
-            return None
-        return (
-            f"catastrophic overfitting: accuracy under PGD-{WATCH_STEPS} fell from {before:.1%} to {robust:.1%} within"
-            " an epoch"
         )

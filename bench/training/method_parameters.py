@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from bench.suites.spec import AttackSpec, Eps
-from bench.training.parameters import RecipePart
+from bench.training.parameters import RecipePart, later
 
 
 class StandardParams(RecipePart):
@@ -51,6 +51,13 @@ class FGSMParams(AdversarialParams):
         le=1,
         description="fall of the accuracy under PGD from one epoch to the next at which the training has "
         "overfitted catastrophically and stops; 1 never stops",
+    )
+    gap: float = later(
+        0.4,
+        gt=0,
+        le=1,
+        description="how much less accurate than under the training's own step the model may be under PGD of the same "
+        "strength, or it has overfitted catastrophically and stops; 1 never stops",
     )
 
 

@@ -118,6 +118,36 @@ def test_fgsm_tells_when_the_accuracy_under_pgd_collapses(x: Tensor, y: Tensor) 
     assert patient.watch(model, x, y, step=step()) is None
 
 
+class Cornered(nn.Module):
+    """Right far from the images, where a single long step always ends; wrong near them."""
+
+    def __init__(self, x: Tensor, y: Tensor, eps: float) -> None:
+        super().__init__()
+        self.x, self.y, self.near = x, y, 0.97 * eps
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, at: Tensor) -> Tensor:
+        wrong = (at - self.x).abs().flatten(1).mean(1) < self.near
+        slope = self.norm(at.flatten(1).mean(1, keepdim=True))
+        return F.one_hot((self.y + wrong) % 3, 3).float() - F.one_hot(self.y, 3) * 1e-3 * slope
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_fgsm_tells_where_its_own_step_finds_less_than_pgd(y: Tensor, strength: float) -> None:
+    x, here = torch.full((len(y), 1, 12, 12), 0.5), step()._replace(strength=strength)
+    model = Cornered(x, y, float(EPS) * strength).eval()
+    method = FGSM(FGSMParams(name="fgsm", eps=EPS, alpha=10 * EPS, collapse=1))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    said = method.watch(model, x, y, step=here)
+    assert (
+        said == "catastrophic overfitting: accuracy under PGD-5 is 0.0%, and 100.0% under the one step of the training"
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert (
+        FGSM(FGSMParams(name="fgsm", eps=EPS, alpha=10 * EPS, collapse=1, gap=1)).watch(model, x, y, step=here) is None
+    )
+
+
 def test_trades_climbs_the_divergence_and_adds_it(x: Tensor, y: Tensor) -> None:
     model = network(norm=True)
     method = TRADES(TRADESParams(name="trades", eps=EPS, steps=3, beta=4, alpha=Fraction(1, 25)))

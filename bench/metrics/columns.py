@@ -18,6 +18,8 @@ def flags(rows: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
         ValueError: where the column is missing, or holds anything but true and false.
     """
     column = _column(rows, name)
+    if column.dtype == bool:
+        return column.to_numpy()
     wrong = [value for value in column.tolist() if not isinstance(value, bool | np.bool_)]
     if wrong:
         raise ValueError(f"column {name} must hold true and false only, got {wrong[0]!r} in {len(wrong)} row(s)")

@@ -15,8 +15,8 @@ from bench.store.records import Estimate
 RESAMPLES = 1000
 _SEED = 20240607
 _CHUNK = 1 << 22
-_KEPT = 2048
-"""Up to so many values the draws are kept: at most 16 MB each."""
+_KEPT = 1 << 14
+"""Up to so many values the draws are kept: at most 32 MB each."""
 
 
 def proportion(outcomes: npt.NDArray[np.bool_]) -> Estimate:
@@ -56,7 +56,7 @@ def mean(values: npt.NDArray[np.float64]) -> Estimate:
     value = float(ordered.mean())
     if n == 1:
         return Estimate(value=value, n=1)
-    chunks = [_kept_draws(n)] if n <= _KEPT else _draws(n)
+    chunks = _kept_draws(n) if n <= _KEPT else _draws(n)
     means = np.concatenate([ordered[chosen].mean(axis=1) for chosen in chunks])
     low, high = np.quantile(means, [0.025, 0.975])
     # Rounding in the sums may push the ends past a mean that all resamples share.
@@ -95,9 +95,9 @@ def _draws(n: int) -> Iterator[npt.NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=2)
-def _kept_draws(n: int) -> npt.NDArray[np.int64]:
-    """The same at once, for the next metric of the same cell."""
-    return np.concatenate(list(_draws(n)))
+def _kept_draws(n: int) -> tuple[npt.NDArray[np.uint16], ...]:
+    """The same, all at hand, for the next metric and the next cell."""
+    return tuple(chosen.astype(np.uint16) for chosen in _draws(n))
 
 
 def median(values: npt.NDArray[np.float64]) -> Estimate:

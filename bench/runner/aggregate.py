@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import metrics
 from bench.errors import StoreError
+from bench.runner.asked import asked
 from bench.runner.cell_flags import cell_flags
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
@@ -36,7 +37,7 @@ def finished(
         StoreError: where a sample's row is missing.
         MetricError: where a metric can't be computed.
     """
-    wanted = rows[rows["sample_id"].isin(plan.dataset.sample_ids)]
+    wanted = rows[asked(rows, plan.dataset.sample_ids)]
     if len(wanted) != len(plan.dataset):
         raise StoreError(f"{planned.id}: {len(plan.dataset) - len(wanted)} samples have no row")
     found = figures(plan.suite, planned.cell, wanted, reports)

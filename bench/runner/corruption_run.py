@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.errors import SchemaError, StoreError, WriteError
 from bench.metrics import estimates
+from bench.runner.asked import asked
 from bench.runner.corruption_plan import PlannedCorruption
 from bench.runner.events import Progress
 from bench.runner.executors.base import Executor, Queue
@@ -144,7 +145,7 @@ class CorruptionRun:
     def _finished(self, planned: PlannedCorruption, *, fresh: bool) -> CorruptionResult:
         old = None if fresh else self.store.read_result(planned.id)
         rows, reports = self.store.read(planned.id)
-        rows = rows[rows["sample_id"].isin(self.plan.dataset.sample_ids)]
+        rows = rows[asked(rows, self.plan.dataset.sample_ids)]
         if len(rows) != len(self.plan.dataset):
             raise StoreError(f"{planned.id}: {len(self.plan.dataset) - len(rows)} samples have no row")
         result = self._record(

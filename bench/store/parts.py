@@ -105,7 +105,8 @@ def write_rows(path: Path, records: Sequence[SampleRecord], reports: Sequence[Sh
     import pyarrow.parquet as pq
 
     metadata = {"schema_version": SCHEMA_VERSION, "reports": [report.model_dump(mode="json") for report in reports]}
-    columns = {name: [getattr(record, name) for record in records] for name in SampleRecord._fields}
+    values = zip(*records, strict=True) if records else ((),) * len(SampleRecord._fields)
+    columns = dict(zip(SampleRecord._fields, values, strict=True))
     table = pa.table(columns, schema=schema().with_metadata({_METADATA_KEY: json.dumps(metadata).encode()}))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import MetricError
 from bench.runner import aggregate
+from bench.runner.asked import asked
 from bench.runner.merge.rows import Choice, Part, added_flags, choose
 from bench.runner.merge.sources import Source
 from bench.store import parts
@@ -159,7 +160,7 @@ def own_rows(choice: Choice, part: Part) -> pd.DataFrame:
     chosen = choice.chosen
     ids = chosen["sample_id"][(chosen["part"] == part.number) & (chosen["source"] == part.source)]
     rows = parts.read_rows(part.path).rows
-    return rows[rows["sample_id"].isin(ids)]
+    return rows[asked(rows, ids)]
 
 
 def _finished(

@@ -17,6 +17,7 @@ from bench.models import state_dict, weights
 from bench.models.base import Setting
 from bench.models.loading import source_of
 from bench.models.wrapper import CountedModel
+from bench.runner.asked import asked
 from bench.runner.devices import choose
 from bench.runner.judge import exact_arithmetic, predict
 from bench.runner.preflight import Plan, preflight
@@ -135,8 +136,8 @@ def replay(
         if result is None or result.defense.name != "none":
             continue
         stored = read_rows(directory, cell, found).frame
-        asked = int(stored["sample_id"].isin(plan.dataset.sample_ids).sum())
-        row = others.cell(result, read_parts(directory, cell, found), asked)
+        count = int(asked(stored, plan.dataset.sample_ids).sum())
+        row = others.cell(result, read_parts(directory, cell, found), count)
         note(f"{row.model} | {row.threat_model} | {row.attack}: {row.replayed} examples replayed")
         rows.append(row)
     return Transfer(directory.path, other.label, other.digest, tuple(rows), found.problems())

@@ -181,25 +181,7 @@ def assert_same(found: Path, expected: Path) -> None:
 def test_nodes_without_files_join_and_leave(suite: Path, local: RunSummary, nodes: Nodes, tmp_path: Path) -> None:
     """What they need travels to them; one leaves within the run, and another joins."""
     first = nodes.join()
-    command = [
-        "run",
-        str(suite),
-        "--results",
-        str(tmp_path),
-        "--device",
-        "cpu",
-        "--offline",
-        "--allow-plugins",
-        "--no-audit",
-    ]
-    command += ["--batch-size", "16", "--pin-batch", "--cpus-per-worker", str(torch.get_num_threads())]
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "bench", *command, "--executor", "ray", "--address", nodes.address],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=nodes.env,
-    )
+    driver = start([*command(suite, tmp_path), "--address", nodes.address], nodes.env)
     directory, until = tmp_path / "nodes" / "default", time.monotonic() + PATIENCE
     for shards, what in ((5, nodes.join), (40, lambda: nodes.leave(first))):
         while len(list(directory.glob("samples/*/*.parquet"))) < shards:
@@ -213,10 +195,35 @@ def test_nodes_without_files_join_and_leave(suite: Path, local: RunSummary, node
     assert_same(directory, local.directory)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("BENCH_KILLS", "5"))))
-def test_workers_killed_at_random(suite: Path, local: RunSummary, tmp_path: Path, seed: int) -> None:
-    """No record is lost or doubled, whatever moment a worker dies at."""
-    draw = random.Random(seed)
+KILLED = ("worker", "driver", "node", "driver of nodes")
+SHARDS = 140
+"""About as many as the suite has."""
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("BENCH_KILLS", "4"))))
+def test_killed_at_random(
+    suite: Path, local: RunSummary, tmp_path: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """No record is lost or doubled, whoever dies at whatever moment: they take turns, and the seed draws the moments."""
+    draw, killed = random.Random(seed), KILLED[seed % len(KILLED)]
+    if killed == "worker":
+        _kill_workers(suite, tmp_path, draw)
+    elif killed == "driver":
+        _kill_drivers([*command(suite, tmp_path), "--workers", "2"], dict(os.environ), tmp_path, draw)
+    else:
+        nodes: Nodes = request.getfixturevalue("nodes")
+        hosts = [nodes.join(), nodes.join()]
+        words = [*command(suite, tmp_path), "--address", nodes.address]
+        if killed == "node":
+            _kill_nodes(words, nodes, hosts, tmp_path, draw)
+        else:
+            _kill_drivers(words, nodes.env, tmp_path, draw)
+    (found,) = (tmp_path / "nodes").iterdir()
+    assert_same(found, local.directory)
+
+
+def _kill_workers(suite: Path, results: Path, draw: random.Random) -> None:
+    """Two workers of a cluster of this machine die."""
 
     def kill() -> None:
         time.sleep(draw.uniform(0, 0.3))
@@ -225,6 +232,60 @@ def test_workers_killed_at_random(suite: Path, local: RunSummary, tmp_path: Path
             os.kill(draw.choice(there), signal.SIGKILL)
 
     events = Events({draw.randrange(1, 100): kill, draw.randrange(100, 150): kill})
-    found = run_suite(load_suite(suite), settings(tmp_path, "ray"), events)
+    found = run_suite(load_suite(suite), settings(results, "ray"), events)
     assert events.samples == 48 * len(found.results)
-    assert_same(found.directory, local.directory)
+
+
+def _kill_drivers(words: list[str], env: dict[str, str], results: Path, draw: random.Random) -> None:
+    """Two drivers die one after the other, and a third goes on to the end."""
+    for shards in sorted(draw.sample(range(SHARDS), 2)):
+        driver = start(words, env)
+        if wait_for(driver, shards, results, draw):
+            driver.kill()
+        said = driver.communicate(timeout=PATIENCE)[1]
+        assert driver.returncode in (0, -signal.SIGKILL), said
+    driver = start(words, env)
+    said = driver.communicate(timeout=PATIENCE)[1]
+    assert driver.returncode == 0, said
+
+
+def _kill_nodes(words: list[str], nodes: Nodes, hosts: list[str], results: Path, draw: random.Random) -> None:
+    """Two nodes die, and others take their places."""
+    driver = start(words, nodes.env)
+    for shards in sorted(draw.sample(range(SHARDS), 2)):
+        if wait_for(driver, shards, results, draw):
+            nodes.leave(hosts.pop(draw.randrange(len(hosts))))
+            hosts.append(nodes.join())
+    said = driver.communicate(timeout=PATIENCE)[1]
+    assert driver.returncode == 0, said
+
+
+def command(suite: Path, results: Path) -> list[str]:
+    """As :func:`settings`, on the command line."""
+    words = [
+        "run",
+        str(suite),
+        "--results",
+        str(results),
+        "--device",
+        "cpu",
+        "--offline",
+        "--allow-plugins",
+        "--no-audit",
+    ]
+    words += ["--batch-size", "16", "--pin-batch", "--executor", "ray"]
+    return [sys.executable, "-m", "bench", *words, "--cpus-per-worker", str(torch.get_num_threads())]
+
+
+def start(words: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def wait_for(driver: subprocess.Popen[str], shards: int, results: Path, draw: random.Random) -> bool:
+    """Whether the driver still runs a moment after so many shards are saved."""
+    until = time.monotonic() + PATIENCE
+    while len(list(results.glob("nodes/default/samples/*/*.parquet"))) < shards and driver.poll() is None:
+        assert time.monotonic() < until, "no shard is saved"
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0, 0.3))
+    return driver.poll() is None

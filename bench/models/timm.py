@@ -17,6 +17,7 @@ from bench.errors import ModelError, ModelUnavailable, UnknownNameError
 from bench.models import state_dict, weights
 from bench.models.architectures.building import release
 from bench.models.base import Located, Setting
+from bench.models.normalisation import Planes, normalised
 from bench.models.weights import tensors_digest
 from bench.suites.places import Places
 from bench.suites.spec import ModelSpec
@@ -61,6 +62,7 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
+        self._planes: Planes = {}
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -68,7 +70,7 @@ class Normalise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images, shape (N, C, H, W)."""
-        return (x - self.mean) / self.std
+        return normalised(x, self.mean, self.std, self._planes)
 
 
 def _normalised(network: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from bench.errors import ModelError
 from bench.models.compiled import StaticNetwork
 from bench.models.folded import FoldedNetwork
 from bench.models.graphs import GraphedNetwork
+from bench.models.normalisation import Planes, normalised
 
 _RAISED = (
     RuntimeError,
@@ -102,6 +103,7 @@ class CountedModel(nn.Module):
         self._static: StaticNetwork | None = None
         self._graphed: GraphedNetwork | None = None
         self._through: Callable[[Tensor], Tensor] | None = None
+        self._planes: Planes = {}
         self.mean: Tensor | None
         self.std: Tensor | None
         self.register_buffer("mean", _column(mean), persistent=False)
@@ -231,7 +233,7 @@ class CountedModel(nn.Module):
     def _network(self, x: Tensor, module: nn.Module | None = None) -> Tensor:
         """The network on normalised images, or another module in its place."""
         if self.mean is not None and self.std is not None:
-            x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+            x = normalised(x, self.mean, self.std, self._planes)
         else:
             x = x.clone()  # a network that normalises in place would change the clean images
         logits: Tensor = (module or self.module)(x)

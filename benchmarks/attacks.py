@@ -72,12 +72,28 @@ class Found(NamedTuple):
 Contestant = Callable[[], Tensor]
 
 
+class Ordinary(torch.nn.Module):
+    """A network behind ``(x - mean) / std``, as most scripts have it: what peers attack."""
+
+    def __init__(self, model: CountedModel) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = model.module, model.mean, model.std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (N, K)."""
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean) / self.std
+        logits: Tensor = self.network(x)
+        return logits
+
+
 class Problem:
     """A model, its clean-correct images, and a threat model."""
 
     def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int | None = None) -> None:
         self.network, self.plain = load(network), load(network)
         channels_last(self.network, torch.device("cpu"))  # as the runner does; peers get the network as it is
+        self.ordinary = Ordinary(self.plain)
         data = np.load(SHARED / "cifar10" / "cifar10_test_0_511.npz")
         x = torch.from_numpy(data["x"][:images].astype(np.float32) / 255)
         self.batch_size = batch_size or find_batch_size(self.network, x[:1])
@@ -158,7 +174,7 @@ def official(problem: Problem, stages: list[str] | None = None, n_iter: int = 10
 
     more: dict[str, Any] = {"version": "standard"} if stages is None else {"version": "custom", "attacks": stages}
     norm = {"linf": "Linf", "l2": "L2"}[problem.norm]
-    ensemble = AutoAttack(problem.plain, norm=norm, eps=problem.ball.radius, seed=0, **more)
+    ensemble = AutoAttack(problem.ordinary, norm=norm, eps=problem.ball.radius, seed=0, **more)
     if stages is not None:
         ensemble.apgd.n_restarts = 1
         ensemble.apgd.n_iter = ensemble.apgd_targeted.n_iter = n_iter
@@ -171,7 +187,7 @@ def foolbox_attack(problem: Problem, attack: Any, eps: float | None) -> Tensor: 
     """An attack of foolbox."""
     import foolbox
 
-    wrapped = foolbox.PyTorchModel(problem.plain, bounds=(0, 1))
+    wrapped = foolbox.PyTorchModel(problem.ordinary, bounds=(0, 1))
     raw, clipped, _ = attack(wrapped, problem.samples.x, problem.samples.y, epsilons=eps)
     found: Tensor = clipped if eps is not None else raw
     return found
@@ -182,7 +198,7 @@ def art_attack(problem: Problem, make: Callable[[Any], Any]) -> Tensor:  # Any: 
     from art.estimators.classification import PyTorchClassifier
 
     classifier = PyTorchClassifier(
-        problem.plain, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
+        problem.ordinary, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
     return torch.from_numpy(make(classifier).generate(problem.samples.x.numpy(), problem.samples.y.numpy()))
 
@@ -398,7 +414,7 @@ def peak(what: str) -> None:
     if what == "plain":
         for _ in range(3):
             here = x.clone().requires_grad_()
-            torch.autograd.grad(torch.nn.functional.cross_entropy(problem.plain(here), y), here)
+            torch.autograd.grad(torch.nn.functional.cross_entropy(problem.ordinary(here), y), here)
     else:
         problem.samples = problem.samples.take(torch.arange(64))
         problem.ours(MEMORY[what], {"steps": 3}, search="strongest")

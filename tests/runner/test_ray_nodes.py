@@ -62,7 +62,7 @@ ATTACKS = {"mine": Mine}
 VOLATILE = {"provenance", "cost"}
 HIDDEN = "import os, sys; os.system(f'mount -t tmpfs none {sys.argv[1]}'); os.execvp(sys.argv[2], sys.argv[2:])"
 """Puts an empty directory over one, and becomes the command that follows."""
-PATIENCE = 200
+PATIENCE = 400
 
 
 def may_hide() -> bool:
@@ -284,8 +284,10 @@ def start(words: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
 def wait_for(driver: subprocess.Popen[str], shards: int, results: Path, draw: random.Random) -> bool:
     """Whether the driver still runs a moment after so many shards are saved."""
     until = time.monotonic() + PATIENCE
-    while len(list(results.glob("nodes/default/samples/*/*.parquet"))) < shards and driver.poll() is None:
-        assert time.monotonic() < until, "no shard is saved"
+    while (saved := len(list(results.glob("nodes/default/samples/*/*.parquet")))) < shards and driver.poll() is None:
+        if time.monotonic() > until:
+            driver.kill()
+            pytest.fail(f"{saved} of {shards} shards are saved: {driver.communicate()[1]}")
         time.sleep(0.02)
     time.sleep(draw.uniform(0, 0.3))
     return driver.poll() is None

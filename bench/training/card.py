@@ -81,6 +81,7 @@ class TrainingFacts(_Part):
     stopped: str = ""  # why it ended before the recipe's last epoch
     best_epoch: int | None = None  # of the best weights on the held-out images
     validation: float | None = None  # their score there
+    init_sha256: str = ""  # of the weights that the recipe starts from
 
 
 class _Origin(_Part):

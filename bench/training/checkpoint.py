@@ -141,7 +141,7 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
         raise StoreError(
             f"{path}: schema version {content['schema_version']} of another bench; delete it to start anew"
         )
-    other = sorted(key for key in identity if content["identity"].get(key) != identity[key])
+    other = sorted(key for key in identity if content["identity"].get(key, "") != identity[key])
     if other:
         raise StoreError(
             f"{path}: this checkpoint belongs to another training (other {', '.join(other)}); "

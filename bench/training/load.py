@@ -11,12 +11,14 @@ from pydantic import BaseModel, ValidationError
 from bench import registry
 from bench.errors import Problem, SuiteError, UnknownNameError
 from bench.models.architectures import PREFIXES
+from bench.models.zoo.cards import cards
 from bench.registry import Registry
 from bench.suites.messages import problems_of
 from bench.suites.nodes import Mark, Node, parse, read
 from bench.suites.sources import Sources, in_order
 from bench.suites.spec import AttackSpec, DatasetSpec
 from bench.training import TABLE
+from bench.training.initial import ZOO
 from bench.training.method_parameters import AttackParams
 from bench.training.recipe import Recipe
 
@@ -67,6 +69,7 @@ def _validated(root: Node, path: Path) -> Recipe:
         update={
             "dataset": _beside(recipe.dataset, path),
             "test": _beside(recipe.test, path) if recipe.test is not None else None,
+            "init": _found(recipe.init, path),
         }
     )
 
@@ -111,6 +114,12 @@ def _name_problems(plain: dict[str, object], sources: Sources) -> list[Problem]:
         except UnknownNameError as error:
             hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
             problems.append(sources.problem(loc, f"unknown {error.kind} {name!r}{hint}", ", ".join(error.known)))
+    init = plain.get("init")
+    if isinstance(init, str) and init.startswith(ZOO) and init.removeprefix(ZOO) not in cards():
+        unknown = init.removeprefix(ZOO)
+        near = difflib.get_close_matches(unknown, list(cards()), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        problems.append(sources.problem(("init",), f"unknown model of the zoo {unknown!r}{hint}", ", ".join(cards())))
     return problems
 
 
@@ -150,9 +159,13 @@ def _problems_of_attack(
 
 def _beside(spec: DatasetSpec, path: Path) -> DatasetSpec:
     """A relative path means a file beside the recipe where there is one, else in the working directory."""
-    if spec.path is None or not (path.parent / spec.path).exists():
-        return spec
-    return spec.model_copy(update={"path": str(path.parent / spec.path)})
+    found = _found(spec.path, path)
+    return spec if found == spec.path else spec.model_copy(update={"path": found})
+
+
+def _found(name: str | None, path: Path) -> str | None:
+    """The file beside the recipe where there is one, else the name as it is."""
+    return name if name is None or not (path.parent / name).exists() else str(path.parent / name)
 
 
 def _override(root: Node, text: str) -> None:

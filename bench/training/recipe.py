@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -41,6 +42,12 @@ class Recipe(RecipePart):
     )
     architecture: str = Field(description="a name that `bench list architectures` shows")
     architecture_args: dict[str, Any] = Field({}, description="parameters of the architecture")  # Any: its own
+    init: str | None = later(
+        None,
+        min_length=1,
+        description="weights that the training starts from, as in fine-tuning: `zoo:NAME`, or a file of weights of the same "
+        "architecture; drawn from the seed where it isn't given",
+    )
     method: Method = Field(
         StandardParams(name="standard"), description="the training method, such as standard, fgsm, pgd or trades"
     )
@@ -206,6 +213,8 @@ class Recipe(RecipePart):
         for key in _NOT_IN_THE_WEIGHTS:
             said.pop(key, None)
         said["dataset"].pop("path")  # the digest of the images stands for it
+        if self.init is not None:
+            said["init"] = Path(self.init).name  # and that of the weights for their folder
         return value_digest(said)
 
 

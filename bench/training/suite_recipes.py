@@ -29,6 +29,7 @@ from bench.suites.places import Places
 from bench.suites.references import with_members
 from bench.suites.sources import Loc, Sources, in_order
 from bench.suites.spec import DatasetSpec, ModelSpec, Suite
+from bench.training.initial import ZOO, path_of
 from bench.training.load import load
 from bench.training.recipe import Recipe
 
@@ -244,11 +245,20 @@ def _named(suite: Suite) -> list[tuple[Loc, ModelSpec]]:
 
 def _lie(recipe: Recipe, model_dir: Path) -> Path:
     """Where the weights of a recipe lie, or will."""
+    init = _init_digest(recipe.init)
     usual = model_dir / f"{recipe.name}.safetensors"
-    if recipe.dataset.path is None and usual.exists() and _recipe_of(usual) == recipe.digest():
+    if recipe.dataset.path is None and not init and usual.exists() and _recipe_of(usual) == recipe.digest():
         return usual
-    digest = value_digest([recipe.digest(), _images_digest(recipe.dataset)])
+    digest = value_digest([recipe.digest(), _images_digest(recipe.dataset), *([init] if init else [])])
     return model_dir / FOLDER / f"{recipe.name}-{digest[:12]}" / f"{recipe.name}.safetensors"
+
+
+def _init_digest(init: str | None) -> str:
+    """Of the file of weights that a recipe starts from; empty without one, and for the zoo's, whose name is in the recipe."""
+    if init is None or init.startswith(ZOO):
+        return ""
+    path = path_of(init)
+    return file_digest(path) if path.is_file() else "missing"
 
 
 def _images_digest(spec: DatasetSpec) -> str:

@@ -20,7 +20,7 @@ from bench.models.architectures import building
 from bench.runner import devices
 from bench.store import atomic
 from bench.suites.places import Places
-from bench.training import TABLE, card, checkpoint, loop, measure, precision, processes, psnr, validation
+from bench.training import TABLE, card, checkpoint, initial, loop, measure, precision, processes, psnr, validation
 from bench.training.card import Card, DenoiserCard, TrainingFacts
 from bench.training.checkpoint import State
 from bench.training.load import load
@@ -116,7 +116,8 @@ def train(
     Raises:
         SuiteError: if the recipe can't work.
         DatasetError: if its images can't be had.
-        ModelError: if the network doesn't fit the images, or the loss is no longer finite.
+        ModelError: if the network doesn't fit the images, weights that it starts from don't fit the network or aren't there,
+            or the loss is no longer finite.
         StoreError: if something can't be written, or the checkpoint belongs to another training.
         Interrupted: when the time budget is spent.
     """
@@ -181,6 +182,7 @@ class _Training:
         self.progress, self.command = progress, command
         self.weights = output / f"{recipe.name}.safetensors"
         self.checkpoint = output / f"{recipe.name}.checkpoint"
+        self.places, self.init_digest = places, initial.digest(recipe.init)
         self.train_images = self.rest = datasets.load(recipe.dataset, places)
         self.held_out: Dataset | None = None
         if recipe.validation is not None:
@@ -196,7 +198,7 @@ class _Training:
         self._check_network()
         self._check_output()
         identity = self._identity()
-        self.state = state = loop.fresh(self.recipe, self._build, self.device)
+        self.state = state = loop.fresh(self.recipe, self._first, self.device)
         method = method_of(self.recipe)
         if resume and self.checkpoint.exists():
             checkpoint.restore(self.checkpoint, state, identity=identity, device=self.device)
@@ -234,6 +236,7 @@ class _Training:
             precision=precision.resolved(self.recipe, self.device),
             processes=self.here.count,
             stopped=state.stopped,
+            init_sha256=self.init_digest,
         )
         network = loop.kept(state)
         if state.best is not None:
@@ -257,9 +260,13 @@ class _Training:
         recipe = self.recipe
         return building.build(recipe.architecture, recipe.architecture_args, num_classes=self.train_images.num_classes)
 
+    def _first(self) -> nn.Module:
+        """The network that the training starts from."""
+        return initial.fill(self._build(), self.recipe.init, self.recipe.architecture, self.places)
+
     def _check_network(self) -> None:
         """Refuses a network that doesn't fit the images or the method before anything is trained."""
-        network, images = self._build(), self.train_images
+        network, images = self._first(), self.train_images
         classes = (images.num_classes, self.test_images.num_classes)
         try:
             with torch.no_grad():
@@ -297,6 +304,7 @@ class _Training:
             "architecture": building.code_digest(self.recipe.architecture, self.recipe.architecture_args),
             "precision": precision.resolved(self.recipe, self.device),
             "processes": str(self.here.count),
+            "init": self.init_digest,
         }
 
     def _epoch(self, end: EpochEnd) -> str | None:

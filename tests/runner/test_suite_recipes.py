@@ -184,6 +184,26 @@ def test_other_files_of_training_images_are_other_weights(
     assert directory(b"some") != directory(b"other")
 
 
+def test_other_weights_to_start_from_are_other_weights(
+    recipe: Path, suite: Callable[..., Path], settings: RunSettings
+) -> None:
+    start = recipe.with_name("start.safetensors")
+    recipe.write_text(RECIPE + "init: start.safetensors\n")
+    loaded = load_suite(suite(models=MODELS))
+
+    def directory() -> Path:
+        return preflight(loaded, settings.places).untrained[0].weights.parent
+
+    absent = directory()
+    start.write_bytes(b"some")
+    assert directory() == directory() != absent
+    start.write_bytes(b"others")
+    assert directory() != absent
+    untrained = preflight(loaded, settings.places).untrained
+    failed = train_all(untrained, device="cpu", places=settings.places, note=lambda text: None)
+    assert "start.safetensors: not a safetensors file" in str(failed[str(untrained[0].weights)])
+
+
 def test_a_second_process_waits_for_the_first(recipe: Path, suite: Callable[..., Path], settings: RunSettings) -> None:
     plan, said = preflight(load_suite(suite(models=MODELS)), settings.places), list[str]()
     directory = plan.untrained[0].weights.parent

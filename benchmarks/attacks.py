@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import attacks, models, threat_models
+from bench import attacks, heap, models, threat_models
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
 from bench.models.base import Setting
@@ -120,7 +120,8 @@ class Problem:
         attack = attacks.build(AttackSpec(name=name, args=args), self.norm)
         size = min(self.batch_size, COMPILED_BATCH) if compiled else self.batch_size
         context = AttackContext(self.ball, Draws(0, name), search, size, precision=precision, compiled=compiled)
-        found = attack.run(self.network, self.samples, context)
+        with heap.kept():  # as a run does; peers have malloc as a process of their own would have it
+            found = attack.run(self.network, self.samples, context)
         self.passes = float(found.forwards.mean()), float(found.backwards.mean())
         return found.x_adv
 

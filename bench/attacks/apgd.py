@@ -31,6 +31,7 @@ class APGD(SearchAttack):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     under_l1: ClassVar[type[L1APGD]] = L1APGD
     """The attack that :meth:`create` gives under L1, where the steps follow other rules."""
+    any_layout: ClassVar[bool] = True
     params: APGDParams | TargetedAPGDParams
 
     @classmethod

@@ -65,14 +65,20 @@ class Batch:
             self.place[rows],
             self.run[rows],
             self.iteration[rows],
-            self.x[rows],
+            picked(self.x, rows),
             self.y[rows],
-            self.x_adv[rows],
+            picked(self.x_adv, rows),
             None if self.ranking is None else self.ranking[rows],
-            {name: value[rows] for name, value in self.state.items()},
+            {name: picked(value, rows) for name, value in self.state.items()},
             self.youngest,
             self.oldest,
         )
+
+    def to_channels_last(self) -> Batch:
+        """The same values, images with the channels last in memory."""
+        self.x, self.x_adv = _channels_last(self.x), _channels_last(self.x_adv)
+        self.state = {name: _channels_last(value) for name, value in self.state.items()}
+        return self
 
     def joined(self, other: Batch) -> Batch:
         """These samples and others of the same attack."""
@@ -123,11 +129,13 @@ class Seen:
 
     def take(self, rows: Tensor) -> Seen:
         """Some of the samples; ``rows`` as in :meth:`Batch.take`."""
+        if rows.dtype == torch.bool:
+            rows = rows.nonzero().flatten()
         return Seen(
             self.logits[rows],
             self.margin[rows],
             tuple(loss[rows] for loss in self.losses),
-            tuple(gradient[rows] for gradient in self.gradients),
+            tuple(picked(gradient, rows) for gradient in self.gradients),
         )
 
     @classmethod
@@ -158,6 +166,25 @@ def on_cpu(values: Tensor) -> bool:
     return values.device.type == "cpu"
 
 
+def picked(values: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of values, copied, in the same layout; of values in one piece several times faster than by indexing.
+
+    Args:
+        values: shape (B, ...).
+        rows: int64.
+    """
+    if values.is_contiguous():
+        return values.index_select(0, rows)
+    if lies_channels_last(values):
+        return values.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return values[rows]
+
+
+def lies_channels_last(values: Tensor) -> bool:
+    """Whether they lie in memory with the channels last, and not also in the usual order (as images of one channel do)."""
+    return values.dim() == 4 and not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
+
+
 def per_image(values: Tensor) -> Tensor:
     """One number for each image, shape (B,), as (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
@@ -174,6 +201,10 @@ def without_label(classes: Tensor, y: Tensor) -> Tensor:
         Shape (B, K - 1).
     """
     return classes[classes != y[:, None]].view(len(y), -1)
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last) if values.dim() == 4 else values
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

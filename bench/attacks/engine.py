@@ -8,6 +8,7 @@ where it goes next.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from bench.attacks import ahead
 from bench.attacks.ahead import Ahead
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen, on_cpu, per_image
+from bench.attacks.batch import Batch, Seen, lies_channels_last, on_cpu, per_image, picked
 from bench.attacks.checked import keys_of, margins
 from bench.attacks.lanes import Lanes
 from bench.attacks.looks import Looks
@@ -112,6 +113,11 @@ class _Search:
         self.news = True
         """whether a sample may have succeeded since those who are done left"""
         self.ranking: Tensor | None = None
+        self.undecided = (
+            attack.any_layout and context.threat_model.norm == "linf" and on_cpu(samples.x) and not context.pinned
+        )
+        """whether the images may yet be laid out anew"""
+        self.channels_last = False
         self.waiting = list(range(n))
         self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
 
@@ -124,6 +130,8 @@ class _Search:
             if not len(self.batch):
                 break
             seen = self._evaluate(self.batch) if self.ahead is None else self._evaluate_ahead(self.ahead)
+            if self.undecided:
+                self._lay_out(seen)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
         self.looks.any(self.broken)  # nothing that isn't finite goes unseen
@@ -135,7 +143,7 @@ class _Search:
         rows = lanes.best(self.broken, self.score, last=not self._ranked)
         forwards, backwards = lanes.sum(self.forwards), lanes.sum(self.backwards)
         result = AttackResult(
-            self.best if lanes.lanes == 1 else self.best[rows],
+            (self.best if lanes.lanes == 1 else self.best[rows]).contiguous(),
             lanes.sum(self.steps).cpu(),
             forwards.cpu().double(),
             backwards.cpu().double(),
@@ -200,7 +208,7 @@ class _Search:
 
     def _fresh(self, places: Tensor, run: int | Tensor) -> Batch:
         """The samples at the start of a run."""
-        x = self.samples.x[places]
+        x = picked(self.samples.x, places)
         batch = Batch(
             places,
             torch.zeros_like(places) + run,
@@ -212,7 +220,7 @@ class _Search:
         )
         if len(places):
             self.attack.begin(batch, [self.samples.ids[place] for place in places.tolist()], self.context)
-        return batch
+        return batch.to_channels_last() if self.channels_last else batch
 
     def _evaluate(self, batch: Batch) -> Seen:
         """One pass, in smaller pieces where memory runs out."""
@@ -252,6 +260,16 @@ class _Search:
         later.iteration, later.oldest = iteration + 1, later.oldest + count - 1
         return later
 
+    def _lay_out(self, seen: Seen) -> None:
+        """Lays the images out as the model's first gradients lie: going between two layouts takes longer than most steps."""
+        self.undecided = False
+        if not seen.gradients or not lies_channels_last(seen.gradient):
+            return
+        self.channels_last = True
+        self.batch.to_channels_last()
+        x, self.best = (values.contiguous(memory_format=torch.channels_last) for values in (self.samples.x, self.best))
+        self.samples = replace(self.samples, x=x)
+
     def _passes(self, batch: Batch, gradients: bool) -> Seen:
         if self.searched.piece >= len(batch):
             return self._pass(batch, gradients)
@@ -278,6 +296,8 @@ class _Search:
                     else ()
                 )
             values = self.looks.sound(logits.detach(), "the model gave logits")
+            if on_cpu(x) and not (self.undecided or self.channels_last):
+                found = tuple(gradient.contiguous() for gradient in found)
             for gradient in found:
                 self.looks.sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))

@@ -29,6 +29,7 @@ class PGD(SearchAttack):
         "foolbox": "bench.attacks.backends.foolbox:FoolboxPGD",
         "art": "bench.attacks.backends.art:ArtPGD",
     }
+    any_layout: ClassVar[bool] = True
     params: PGDParams
 
     @property

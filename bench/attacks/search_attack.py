@@ -23,6 +23,7 @@ class SearchAttack(Attack):
         last_look: whether the point after the last step is evaluated, too.
         uses_gradients: whether a pass needs gradients.
         chooses_targets: whether it needs the classes ranked by clean logit (``Batch.ranking``).
+        any_layout: whether its steps under Linf go pixel by pixel, so that they are as fast in whichever order pixels lie.
         ranked_by: what makes a point of ``strongest`` better than another of its sample: its loss, or its margin where
             the runs of a sample have different losses.
     """
@@ -31,6 +32,7 @@ class SearchAttack(Attack):
     last_look: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = True
     chooses_targets: ClassVar[bool] = False
+    any_layout: ClassVar[bool] = False
     ranked_by: ClassVar[str] = "loss"
 
     @property

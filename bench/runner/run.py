@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import heap
 from bench.errors import ConsentError, Interrupted
 from bench.runner.devices import choose
 from bench.runner.driver import Driver
@@ -74,7 +75,7 @@ def run_suite(loaded: LoadedSuite, settings: RunSettings | None = None, progress
             f"{loaded.path}: run.save_adversarial: the examples could take {size / 1e9:.1f} GB in {directory.path}; "
             "give --yes, or --set run.save_adversarial=none"
         )
-    with directory.locked():
+    with directory.locked(), heap.kept():
         plan = _trained(loaded, plan, settings, progress)
         executor = _executor(plan, settings, progress, loaded.plugins)
         try:

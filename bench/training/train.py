@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from bench import datasets
+from bench import datasets, heap
 from bench.datasets.base import Dataset
 from bench.errors import ModelError
 from bench.models.architectures import building
@@ -124,7 +124,7 @@ def train(
     deadline = time.monotonic() + time_budget if time_budget is not None else None
     path = Path(recipe_path)
     recipe = load(path, overrides=overrides)
-    with processes.joined() as here, loop.cpu_threads(recipe.threads), torch.random.fork_rng(devices=[]):
+    with heap.kept(), processes.joined() as here, loop.cpu_threads(recipe.threads), torch.random.fork_rng(devices=[]):
         _check_processes(recipe, here)
         several = here.count > 1 and device in ("auto", "cuda") and torch.cuda.is_available()
         return _Training(

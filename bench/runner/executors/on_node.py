@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bench import models
+from bench import heap, models
 from bench.datasets.base import Dataset
 from bench.datasets.corruptions import open_corruptions
 from bench.datasets.corruptions.base import Pixels
@@ -47,6 +47,7 @@ class NodeEvaluator:
         localiser: Localiser,
     ) -> None:
         torch.set_num_threads(luggage.settings.cluster.cpus_per_worker)
+        heap.keep()
         cuda = luggage.settings.device != "cpu" and torch.cuda.is_available()
         self._worker = worker_of(
             dataset, calibration, luggage.settings, places, torch.device("cuda" if cuda else "cpu")

@@ -45,10 +45,8 @@ def test_the_recipes_of_the_zoo_are_right(name: str) -> None:
 def test_every_recipe_can_be_read(path: Path) -> None:
     recipe = load(path)
     assert recipe.name == path.stem
-    assert (
-        path.stem.endswith("denoiser" if recipe.method.name == "denoise" else recipe.method.name)
-        or "madry" in path.stem
-    )
+    said = "mixed" if recipe.mix is not None else {"denoise": "denoiser"}.get(recipe.method.name, recipe.method.name)
+    assert path.stem.endswith(said) or "madry" in path.stem
 
 
 def test_overrides_win_and_reach_into_short_forms(mini: Path) -> None:

@@ -24,7 +24,7 @@ from bench.training.train import Progress, TrainingResult, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ZOO = Path(__file__).parents[2] / "bench" / "models" / "zoo"
-NAMES = ("mnist_standard", "mnist_fgsm", "mnist_pgd", "mnist_trades")
+NAMES = ("mnist_standard", "mnist_fgsm", "mnist_pgd", "mnist_trades", "mnist_mixed")
 
 
 def run(mini: Path, output: Path, *overrides: str, resume: bool = True) -> TrainingResult:

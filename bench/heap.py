@@ -1,7 +1,7 @@
 """Freed memory that stays with the process for the next batch.
 
-glibc gives large blocks back to the kernel as soon as they are free, and every batch then pays for new pages: a tenth of a
-small network's pass on a CPU. Here they stay until the work is done. The blocks' contents, and so every number, are the same.
+glibc gives large blocks back to the kernel as soon as they are free, and every batch then pays for new pages. Here they stay
+until the work is done. The blocks' contents, and so every number, are the same.
 """
 
 from __future__ import annotations

@@ -92,10 +92,10 @@ class Problem:
 
     def __init__(self, network: str, norm: str, eps: str, images: int, batch_size: int | None = None) -> None:
         self.network, self.plain = load(network), load(network)
-        channels_last(self.network, torch.device("cpu"))  # as the runner does; peers get the network as it is
         self.ordinary = Ordinary(self.plain).eval()
         data = np.load(SHARED / "cifar10" / "cifar10_test_0_511.npz")
         x = torch.from_numpy(data["x"][:images].astype(np.float32) / 255)
+        channels_last(self.network, x[:2])  # as the runner does; peers get the network as it is
         self.batch_size = batch_size or find_batch_size(self.network, x[:1])
         y = torch.from_numpy(data["y"][:images].astype(np.int64))
         with torch.no_grad():

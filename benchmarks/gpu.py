@@ -184,8 +184,8 @@ def compare(name: str, arguments: argparse.Namespace, x: Tensor, y: Tensor, trai
     model = CountedModel(network, num_classes=10, mean=mean, std=std).to(DEVICE)
     plain = CountedModel(building.build(name, {}, num_classes=10), num_classes=10, mean=mean, std=std).to(DEVICE)
     plain.module.load_state_dict(network.state_dict())
-    channels_last(model, DEVICE)
     x, y = x[: arguments.images].to(DEVICE), y[: arguments.images].to(DEVICE)
+    channels_last(model, x[:2])
     with exact_arithmetic(), torch.no_grad():
         keep = torch.cat([model(part).argmax(1) for part in x.split(256)]) == y
     rows = keep.nonzero().flatten()

@@ -113,9 +113,8 @@ class _Search:
         self.news = True
         """whether a sample may have succeeded since those who are done left"""
         self.ranking: Tensor | None = None
-        self.undecided = (
-            attack.any_layout and context.threat_model.norm == "linf" and on_cpu(samples.x) and not context.pinned
-        )
+        here = on_cpu(samples.x) and not (self.random or fixed)
+        self.undecided = here and attack.any_layout and context.threat_model.norm == "linf"
         """whether the images may yet be laid out anew"""
         self.channels_last = False
         self.waiting = list(range(n))
@@ -131,7 +130,7 @@ class _Search:
                 break
             seen = self._evaluate(self.batch) if self.ahead is None else self._evaluate_ahead(self.ahead)
             if self.undecided:
-                self._lay_out(seen)
+                seen = self._lay_out(seen)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
         self.looks.any(self.broken)  # nothing that isn't finite goes unseen
@@ -260,15 +259,20 @@ class _Search:
         later.iteration, later.oldest = iteration + 1, later.oldest + count - 1
         return later
 
-    def _lay_out(self, seen: Seen) -> None:
-        """Lays the images out as the model's first gradients lie: going between two layouts takes longer than most steps."""
+    def _lay_out(self, seen: Seen) -> Seen:
+        """Lays the images out as the model's first gradients lie, or the gradients as the images, where the model wants that:
+        going between two layouts takes longer than most steps.
+        """
         self.undecided = False
         if not seen.gradients or not lies_channels_last(seen.gradient):
-            return
+            return seen
+        if not self.searched.takes_channels_last(self.batch.x_adv):
+            return replace(seen, gradients=tuple(gradient.contiguous() for gradient in seen.gradients))
         self.channels_last = True
         self.batch.to_channels_last()
         x, self.best = (values.contiguous(memory_format=torch.channels_last) for values in (self.samples.x, self.best))
         self.samples = replace(self.samples, x=x)
+        return seen
 
     def _passes(self, batch: Batch, gradients: bool) -> Seen:
         if self.searched.piece >= len(batch):

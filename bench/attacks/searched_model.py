@@ -17,6 +17,8 @@ from bench.models.arithmetic import tf32
 from bench.models.graphs import filled
 
 T = TypeVar("T")
+_FEW = 4
+"""Images that a layout is tried on."""
 
 
 class SearchedModel:
@@ -89,6 +91,20 @@ class SearchedModel:
             rows = torch.split(torch.arange(len(x), device=x.device), self.piece)
             found = torch.cat([ask(x[part], None if keys is None else keys[part]) for part in rows])
         return answers(self._looks.sound(found, "the model gave logits"), y, self.model.num_classes)
+
+    def takes_channels_last(self, x: Tensor) -> bool:
+        """Whether the model gives a few images the same bits with the channels last in memory; some don't take them at all.
+
+        Args:
+            x: points, shape (B, C, H, W).
+        """
+        few = x.detach()[:_FEW]
+        try:
+            with torch.no_grad(), self.model.passes.uncounted():
+                usual = self.searching(few.contiguous(), None)
+                return torch.equal(usual, self.searching(few.contiguous(memory_format=torch.channels_last), None))
+        except Exception:  # noqa: BLE001 (whatever it raises, it raises because of the layout: the images go on as they were)
+            return False
 
     def patiently(self, call: Callable[[], T], count: int) -> T:
         """Calls, and calls again with pieces of half the size where memory runs out.

@@ -55,6 +55,15 @@ class Passes:
         """Starts again from 0."""
         self.forward, self.backward = 0, 0
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Passes inside, which tell nothing of an image's class, don't count."""
+        before = self.snapshot()
+        try:
+            yield
+        finally:
+            self.forward, self.backward = before
+
 
 class CountedModel(nn.Module):
     """Images in [0, 1] to logits, with the passes counted.

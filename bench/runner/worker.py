@@ -18,6 +18,7 @@ from bench.defenses.base import Defense, Rewiring
 from bench.defenses.defended import DefendedModel
 from bench.errors import AttackError, BenchError, ModelError
 from bench.models.base import Setting
+from bench.models.wrapper import CountedModel
 from bench.runner.batch_size import SMALL, find_batch_size
 from bench.runner.devices import search_precision
 from bench.runner.facts import defenses_of, surrogates_of
@@ -99,9 +100,9 @@ class Worker:
             model: the counted model.
             keep: keep a copy of its weights, because it can't be loaded again if an attack changes it.
         """
-        channels_last(model, self.device)
         with exact_arithmetic():
             images = self._images()
+            channels_last(model, images)
             model.check(images)
             self._probes = {BARE: Probe(model, images)}
             self._flags = _probabilities(model, images)
@@ -211,10 +212,10 @@ class Worker:
         key = f"{norm} {spec.model_dump_json()}"
         if key not in self._members:
             model = models.load(spec, self.setting(norm), self.places, device=self.device)
-            channels_last(model, self.device)
             images = self._images()
             try:
                 with exact_arithmetic():
+                    channels_last(model, images)
                     model.check(images)
                     flags = _probabilities(model, images)
             except ModelError as error:
@@ -297,20 +298,27 @@ class Worker:
         return self._clean[key]
 
 
-def channels_last(model: torch.nn.Module, device: torch.device) -> None:
+def channels_last(model: CountedModel, images: Tensor) -> None:
     """Stores the weights of convolutions with the channels last where that is faster; values don't change.
 
-    That is on CPUs, and on GPUs that multiply bfloat16.
+    That is on CPUs, and on GPUs that multiply bfloat16. A network that only works in the usual layout, as one that takes a
+    ``view`` of what a convolution gives, keeps it.
 
     Args:
         model: changed in place.
-        device: where it runs.
+        images: a few, to try it on, where it runs.
     """
-    if device.type != "cpu" and search_precision("auto", device) != "bfloat16":
+    if images.device.type != "cpu" and search_precision("auto", images.device) != "bfloat16":
         return
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    weights = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    for layout in (torch.channels_last, torch.contiguous_format):
+        for weight in weights:
+            weight.data = weight.data.contiguous(memory_format=layout)
+        try:
+            model.check(images)
+        except ModelError:  # whoever asked for the model checks it again, and tells
+            continue
+        return
 
 
 def _key(defense: DefenseSpec) -> str:

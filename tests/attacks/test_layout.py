@@ -78,6 +78,36 @@ def test_the_layout_follows_the_gradients_and_changes_no_bit(
     assert 0 < int((model(found.x_adv).argmax(1) != samples.y).sum()) < len(samples)
 
 
+class Particular(nn.Module):
+    """Works on images in the usual layout only, and gives gradients with the channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1)
+        self.linear = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            brightness = x.view(len(x), -1).mean(1, keepdim=True)
+        logits: Tensor = self.linear(self.conv(x).mean((2, 3))) + brightness
+        return logits
+
+
+def test_a_model_that_needs_the_usual_layout_keeps_it(context: Callable[..., AttackContext]) -> None:
+    torch.manual_seed(2)
+    model = Watching(Particular().to(memory_format=torch.channels_last), num_classes=5)
+    model.layouts = []
+    x = torch.rand(12, 3, 16, 16, requires_grad=True)
+    logits = model(x)
+    assert lies_channels_last(torch.autograd.grad(logits.sum(), x)[0])
+    samples = Samples(x.detach(), logits.argmax(1), tuple(f"s{index}" for index in range(12)))
+    model.layouts.clear()
+    model.passes.reset()
+    found = PGD(PGDParams(steps=4)).run(model, samples, context("linf", "2/255", search="strongest"))
+    assert not any(model.layouts)
+    assert model.passes.forward == int(found.forwards.sum())
+
+
 def test_under_l2_nothing_is_laid_out_anew(
     case: tuple[Watching, Samples], context: Callable[..., AttackContext]
 ) -> None:

@@ -31,7 +31,8 @@ class GraphedNetwork:
 
     Batches are filled up to one of a few sizes with rows that nobody reads. The first replay of each kind is compared with the
     network, logits and gradients; where it can't be recorded, or differs, the network goes on as it is, and a warning says
-    so. A network that has hooks at the moment runs as it is: a graph would not call them.
+    so. A network that has hooks at the moment runs as it is: a graph would not call them. Weights must not change while it is
+    in use; :meth:`outdated` tells afterwards.
 
     Args:
         network: normalised images (B, C, H, W) to logits (B, K), deterministic, without side effects.
@@ -49,6 +50,7 @@ class GraphedNetwork:
         self._asked: dict[Kind, int] = {}
         self._graphs: dict[Kind, _Graph] = {}
         self._shared: _Shared | None = None
+        self._weights = [tensor.clone() for tensor in module.state_dict().values()]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, shape (B, K)."""
@@ -65,6 +67,11 @@ class GraphedNetwork:
         if kind not in self._graphs and not self._record(kind, padded):
             return self.network(x)
         return self._replayed(kind, padded)[: len(x)]
+
+    def outdated(self) -> bool:
+        """Whether the module has other weights by now than those that passes are made with."""
+        now = list(self._module.state_dict().values())
+        return len(now) != len(self._weights) or not all(map(_same, now, self._weights))
 
     def forget(self) -> None:
         """Lets go of what was recorded, and of its memory; the network runs as it is from now on."""
@@ -97,6 +104,10 @@ class GraphedNetwork:
             _log.warning("the model isn't recorded as a CUDA graph and runs as it is: %s", self.failure)
             self.forget()
         return not self.failure
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def filled(count: int, most: int) -> int:

@@ -170,12 +170,13 @@ class CountedModel(nn.Module):
     def graphed(self, size: int) -> Iterator[None]:
         """Inside, passes of up to that many images go through CUDA graphs of the network, which are kept for the next time.
 
-        Batch norms are folded into convolutions where that gives the same.
+        Batch norms are folded into convolutions where that gives the same. What was kept is made anew where the weights have
+        changed since.
 
         Args:
             size: the most images of a pass.
         """
-        if self._graphed is None or self._graphed.most != size:
+        if self._graphed is None or self._graphed.most != size or self._graphed.outdated():
             self._forget(self._graphed)
             folded = FoldedNetwork(self._network, self.module, lambda module: partial(self._network, module=module))
             self._graphed = GraphedNetwork(folded, self.module, size)

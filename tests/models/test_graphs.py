@@ -124,11 +124,30 @@ def test_what_can_t_be_recorded_is_said(device: torch.device, caplog: pytest.Log
 
 
 @pytest.mark.gpu
-def test_weights_that_change_are_followed(device: torch.device) -> None:
+def test_weights_that_change_between_two_uses_are_followed(device: torch.device) -> None:
+    changed_weights_are_followed(device)
+
+
+def test_folded_weights_follow_the_network_s() -> None:
+    changed_weights_are_followed(torch.device("cpu"))
+
+
+def changed_weights_are_followed(device: torch.device) -> None:
     model, x = counted(device), X.to(device)
-    with model.graphed(64), torch.no_grad():
-        for _ in range(ASKED + 1):
-            model(x)
+
+    def replayed() -> Tensor:
+        with model.graphed(64):
+            for _ in range(ASKED + 1):
+                model(x)
+            return model(x)
+
+    with torch.no_grad():
+        before, kept = replayed(), model._graphed
+        assert torch.allclose(replayed(), before)
+        assert model._graphed is kept
         model.module[4].weight.mul_(2)
-        replayed = model(x)
-    assert torch.allclose(replayed, model(x), atol=1e-5)
+        model.module[1].running_var.data.mul_(3)  # torch's own count of changes doesn't see it
+        assert torch.allclose(replayed(), model(x), atol=1e-5)
+        assert not torch.allclose(model(x), before, atol=1e-3)
+        model.module[0] = nn.Conv2d(3, 8, 3, padding=1, device=device).requires_grad_(False)
+        assert torch.allclose(replayed(), model(x), atol=1e-5)

@@ -27,7 +27,8 @@ every other failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -71,7 +72,7 @@ class UnknownNameError(BenchError):
 
     def __init__(self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str], why: str = "") -> None:
         self.kind, self.name, self.nearest, self.known = kind, name, tuple(nearest), tuple(known)
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        hint = did_you_mean(nearest)
         if why:
             super().__init__(f"the {kind} {name} can't be used here: {why}")
         else:
@@ -150,3 +151,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
     )
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """``"; did you mean pgd or apgd?"``, or nothing where there are no names."""
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 2) -> str:
+    """:func:`did_you_mean` of the known names that are most like this one, at most so many."""
+    return did_you_mean(difflib.get_close_matches(name, list(known), n=most))

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench import registry
-from bench.errors import Problem, SuiteError
+from bench.errors import Problem, SuiteError, nearest
 from bench.registry import Entry, Registry
 from bench.suites.conflicts import conflicts
 from bench.suites.declared import declared
 from bench.suites.loaded import LoadedSuite
-from bench.suites.messages import nearest, problems_of, shown
+from bench.suites.messages import problems_of, shown
 from bench.suites.models import model_problems
 from bench.suites.naming import entry_of
 from bench.suites.references import placed_members

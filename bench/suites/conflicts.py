@@ -7,11 +7,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from bench import registry
-from bench.errors import Problem
+from bench.errors import Problem, nearest
 from bench.registry import Entry
 from bench.suites.cells import digest
 from bench.suites.combine import Combined, kept, listed, matches, meets, names, product
-from bench.suites.messages import nearest, shown
+from bench.suites.messages import shown
 from bench.suites.naming import entry_of, resolve
 from bench.suites.sources import Sources
 from bench.suites.spec import AttackSpec, Combination, Spec, Suite, format_eps

@@ -6,11 +6,12 @@ arXiv:1903.12261.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+from bench.errors import nearest
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
@@ -36,8 +37,7 @@ class CorruptionSpec(BaseModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in NAMES:
-            near = difflib.get_close_matches(value, NAMES, n=2)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = nearest(value, NAMES)
             raise ValueError(f"unknown corruption {value!r}{hint} (accepted: {', '.join(NAMES)})")
         return value
 

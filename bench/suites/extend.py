@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
-from bench.errors import Problem, SuiteError
+from bench.errors import Problem, SuiteError, nearest
 from bench.suites.nodes import MAX_DEPTH, Node, read
 
 
@@ -47,8 +46,7 @@ def _bases(node: Node) -> list[tuple[Path, Node]]:
         path = mark.directory / item.value
         if not os.path.exists(path):
             siblings = sorted(other.name for other in mark.directory.glob("*.y*ml"))
-            near = difflib.get_close_matches(item.value, siblings, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = nearest(item.value, siblings, most=1)
             message = f"no such file: {item.value!r}, looked for {path}{hint}"
             raise SuiteError([Problem(message, mark.file, mark.line, "extends", "a path relative to this file")])
         found.append((path, item))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.errors import Problem
+from bench.errors import Problem, nearest
 from bench.suites.short_forms import LISTS
 from bench.suites.sources import Loc, Sources
 from bench.suites.spec import Suite
@@ -53,12 +52,6 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean pgd?"``, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=2)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def problems_of(

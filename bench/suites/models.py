@@ -6,9 +6,9 @@ import importlib
 import math
 
 from bench import registry
-from bench.errors import Problem
+from bench.errors import Problem, nearest
 from bench.registry import Entry
-from bench.suites.messages import nearest, shown
+from bench.suites.messages import shown
 from bench.suites.naming import entry_of
 from bench.suites.sources import Loc, Sources
 from bench.suites.spec import DatasetSpec, ModelSpec

@@ -7,11 +7,10 @@ Where several items match a name, all of them are changed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.errors import Problem, SuiteError
+from bench.errors import Problem, SuiteError, nearest
 from bench.suites.addresses import Addresses, place_of_radius
 from bench.suites.nodes import Mark, Node, parse
 from bench.suites.short_forms import LISTS, split_model, split_threat_model
@@ -79,8 +78,7 @@ class _Setting:
         section = parts[0]
         known = [*Suite.model_fields, "seeds"]
         if section not in known:
-            near = difflib.get_close_matches(section, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = nearest(section, known, most=1)
             why = "it is read before --set" if section == "extends" else f"a suite has no {section!r}{hint}"
             raise self._error(why, ", ".join(known))
         if self.key in ("run.seed", "run.seeds", "seeds"):
@@ -129,8 +127,7 @@ class _Setting:
 
     def _no_item(self, items: list[Node], section: str, parts: list[str], place: str) -> SuiteError:
         names = [name for own in self.addresses.names(items, section) for name in own]
-        near = difflib.get_close_matches(parts[0], names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = nearest(parts[0], names, most=1)
         there = [
             *self.addresses.shown(items, section),
             "an index from 0" + (f" to {len(items) - 1}" if len(items) > 1 else ""),

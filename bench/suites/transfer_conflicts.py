@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.errors import Problem
+from bench.errors import Problem, nearest
 from bench.suites.combine import Combined, meets, names
-from bench.suites.messages import nearest, shown
+from bench.suites.messages import shown
 from bench.suites.sources import Sources
 from bench.suites.spec import Suite
 from bench.suites.transfer_cells import crossings, reusable

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from bench import registry
-from bench.errors import Problem, SuiteError, UnknownNameError
+from bench.errors import Problem, SuiteError, UnknownNameError, did_you_mean, nearest
 from bench.models.architectures import PREFIXES
 from bench.models.zoo.cards import cards
 from bench.registry import Registry
@@ -82,8 +81,7 @@ def _method_problems(plain: dict[str, object], sources: Sources) -> list[Problem
         return []
     name = method.get("name")
     if not isinstance(name, str) or name not in TABLE:
-        near = difflib.get_close_matches(str(name), TABLE, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = nearest(str(name), TABLE, most=1)
         message = f"unknown training method {name!r}{hint}" if "name" in method else "the method has no name"
         return [sources.problem(("method", "name") if "name" in method else ("method",), message, ", ".join(TABLE))]
     params = TABLE[name].params
@@ -112,13 +110,12 @@ def _name_problems(plain: dict[str, object], sources: Sources) -> list[Problem]:
         try:
             table.entry(name)
         except UnknownNameError as error:
-            hint = f"; did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
+            hint = did_you_mean(error.nearest)
             problems.append(sources.problem(loc, f"unknown {error.kind} {name!r}{hint}", ", ".join(error.known)))
     init = plain.get("init")
     if isinstance(init, str) and init.startswith(ZOO) and init.removeprefix(ZOO) not in cards():
         unknown = init.removeprefix(ZOO)
-        near = difflib.get_close_matches(unknown, list(cards()), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = nearest(unknown, list(cards()), most=1)
         problems.append(sources.problem(("init",), f"unknown model of the zoo {unknown!r}{hint}", ", ".join(cards())))
     return problems
 
@@ -179,8 +176,7 @@ def _override(root: Node, text: str) -> None:
             [Problem("there is no =" if not equals else f"{key!r} is not a place", mark.file, None, "", _FORM)]
         )
     if parts[0] not in known:
-        near = difflib.get_close_matches(parts[0], known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = nearest(parts[0], known, most=1)
         raise SuiteError([Problem(f"a recipe has no {parts[0]!r}{hint}", mark.file, None, "", ", ".join(known))])
     node = root
     for depth, part in enumerate(parts[:-1]):

@@ -101,9 +101,12 @@ def find(run: RunDirectory) -> Found:
     """
     outcome = read_outcomes(run)
     kept = _needed(run, outcome.record.cells)
-    unlisted = _unlisted(run, kept)
+    attacked = _unlisted(run.path / "cells", [run.path / kind for kind in _PARTS], kept)
+    corruptions = run.path / "corruptions"
+    corrupted = _unlisted(corruptions, [corruptions], {hash_of(cell) for cell in outcome.record.corruption_cells})
     orphans = [
-        *unlisted.values(),
+        *attacked.values(),
+        *corrupted.values(),
         *_half_shards(run, outcome.record.cells),
         *_probes(run, outcome),
         *_plots(run, outcome),
@@ -166,18 +169,24 @@ def _needed(run: RunDirectory, cells: Sequence[str]) -> set[str]:
     return needed
 
 
-def _unlisted(run: RunDirectory, kept: set[str]) -> dict[str, Orphan]:
-    """By hash the cells that nothing needs."""
+def _unlisted(records: Path, places: Sequence[Path], kept: set[str]) -> dict[str, Orphan]:
+    """By hash the cells that nothing needs.
+
+    Args:
+        records: the directory of their records.
+        places: directories that hold one of parts for each cell.
+        kept: hashes of the cells that are needed.
+    """
     files: dict[str, list[Path]] = {}
     names: dict[str, str] = {}
     recorded: set[str] = set()
-    for path in sorted((run.path / "cells").glob("*.json")):
+    for path in sorted(records.glob("*.json")):
         if _cell_name(path.stem, kept) and _is_record(path):
             recorded.add(hash_of(path.stem))
             names[hash_of(path.stem)] = path.stem
             files.setdefault(hash_of(path.stem), []).append(path)
-    for kind in _PARTS:
-        for folder in sorted((run.path / kind).glob("*")):
+    for place in places:
+        for folder in sorted(place.glob("*")):
             if _cell_name(folder.name, kept) and folder.is_dir() and not folder.is_symlink():
                 own = [path for path in sorted(folder.iterdir()) if _PART.fullmatch(path.name) and path.is_file()]
                 if own:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import corrupted_run
 import numpy as np
 import pytest
 
@@ -131,6 +132,38 @@ def test_exactly_the_orphans_are_removed(directory: Path, tmp_path: Path) -> Non
     assert len(expected) < len(whole)
     assert find(store).orphans == ()
     assert not [path for path in (directory / "adversarial").iterdir() if not any(path.iterdir())]
+
+
+def test_corruption_cells_that_the_suite_no_longer_has_are_removed(tmp_path: Path) -> None:
+    def built(name: str, corruptions: list[str]) -> RunDirectory:
+        return corrupted_run.build(tmp_path / name, [{"name": one, "severities": [1, 2]} for one in corruptions])
+
+    store, now = built("run", ["fog", "snow"]), built("now", ["fog"])
+    before = contents(store.path)
+    assert find(store).orphans == ()
+    store.write_run(now.read_run())
+    gone = {cell for cell in store_cells(before) if "snow" in cell}
+    rows = store.path / "corruptions" / f"{min(gone)}.json"
+    rows.unlink()
+    mine = store.path / "corruptions" / "notes.json"
+    mine.write_text("{}")
+    found = find(store)
+    assert len(gone) == 2
+    assert {(one.kind, one.name) for one in found.orphans} == {
+        ("rows or examples of no cell", min(gone)),
+        ("cell that the suite no longer has", max(gone)),
+    }
+    remove(store, found.orphans)
+    after = contents(store.path)
+    assert mine.exists()
+    assert store_cells(after) == store_cells(before) - gone
+    assert not [name for name in after if "snow" in name]
+    assert find(store).orphans == ()
+
+
+def store_cells(files: dict[str, bytes]) -> set[str]:
+    """The corruption cells that have rows."""
+    return {name.split("/")[1] for name in files if name.startswith("corruptions/") and name.endswith(".parquet")}
 
 
 def test_a_cleaned_run_is_a_run_as_before(directory: Path) -> None:

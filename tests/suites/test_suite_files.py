@@ -24,7 +24,7 @@ CELLS = {
     "cifar10_linf": 28,
     "cifar10_l2": 24,
     "imagenet_linf": 20,
-    "cifar10_smoke": 2,
+    "cifar10_smoke": 4,
     "broken_defenses": 5,
     "defenses_mnist": 8,
     "defenses_cifar10": 24,

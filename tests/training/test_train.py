@@ -16,6 +16,7 @@ import torch
 from bench import datasets
 from bench.digests import file_digest
 from bench.errors import Interrupted, ModelError, StoreError
+from bench.models.architectures import building
 from bench.models.architectures.mnist_cnn import mnist_cnn
 from bench.stats import wilson
 from bench.suites.places import Places
@@ -25,6 +26,7 @@ from bench.training.train import Progress, TrainingResult, train
 RECIPES = Path(__file__).parents[2] / "recipes"
 ZOO = Path(__file__).parents[2] / "bench" / "models" / "zoo"
 NAMES = ("mnist_standard", "mnist_fgsm", "mnist_pgd", "mnist_trades", "mnist_mixed")
+CIFAR10 = ("cifar10_small_standard", "cifar10_small_pgd")
 
 
 def run(mini: Path, output: Path, *overrides: str, resume: bool = True) -> TrainingResult:
@@ -145,14 +147,25 @@ def test_a_directory_that_can_not_be_written_is_told(mini: Path, tmp_path: Path)
         run(mini, tmp_path / "file" / "output")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + CIFAR10)
 def test_the_zoo_s_weights_are_those_of_their_card_and_recipe(name: str) -> None:
     from bench.training.load import load
 
     card = json.loads((ZOO / f"{name}.json").read_text())
+    recipe = load(RECIPES / f"{name}.yaml")
     assert card["weights_sha256"] == file_digest(ZOO / f"{name}.safetensors")
-    assert card["recipe_sha256"] == load(RECIPES / f"{name}.yaml").digest()
-    assert card["weights_bytes"] < 1_400_000
+    assert card["weights_bytes"] == (ZOO / f"{name}.safetensors").stat().st_size
+    assert card["recipe_sha256"] == recipe.digest()
+    assert (card["name"], card["description"]) == (recipe.name, recipe.description)
+
+
+def test_the_zoo_s_weights_take_less_than_10_mb() -> None:
+    assert sum(path.stat().st_size for path in ZOO.glob("*.safetensors")) < 10_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_zoo_s_weights_reach_their_card_s_accuracy(name: str) -> None:
+    card = json.loads((ZOO / f"{name}.json").read_text())
     network = mnist_cnn(**card["architecture_args"])
     network.load_state_dict(safetensors.torch.load_file(ZOO / f"{name}.safetensors"))
     images = datasets.load(DatasetSpec(name="mnist"), Places())
@@ -160,6 +173,25 @@ def test_the_zoo_s_weights_are_those_of_their_card_and_recipe(name: str) -> None
     x, y = images.batch(range(1000))
     with torch.no_grad():
         correct = int((network.eval()(x).argmax(1) == y).sum())
+    assert abs(correct - 1000 * card["clean_accuracy"]["value"]) <= 1
+
+
+@pytest.mark.parametrize("name", CIFAR10)
+def test_the_zoo_s_cifar10_weights_reach_their_card_s_accuracy(name: str, shared: Path) -> None:
+    path = shared / "cifar10_jpeg" / "test.parquet"
+    if not path.exists():
+        pytest.skip(f"needs {path}")
+    card = json.loads((ZOO / f"{name}.json").read_text())
+    network = building.build(card["architecture"], card["architecture_args"], num_classes=10)
+    network.load_state_dict(safetensors.torch.load_file(ZOO / f"{name}.safetensors"))
+    images = datasets.load(DatasetSpec(name="cifar10", path=str(path.parent), samples=1000), Places())
+    assert images.digest == card["test_images"]["sha256"]
+    x, y = images.batch(range(1000))
+    with torch.no_grad():
+        correct = sum(
+            int((network.eval()(some).argmax(1) == of).sum())
+            for some, of in zip(x.split(250), y.split(250), strict=True)
+        )
     assert abs(correct - 1000 * card["clean_accuracy"]["value"]) <= 1
 
 
@@ -184,10 +216,10 @@ def test_the_recipes_of_the_zoo_give_its_weights_again(name: str, tmp_path: Path
 
 def test_the_numbers_in_the_docs_are_those_of_the_cards() -> None:
     page = (RECIPES.parent / "docs" / "training.md").read_text(encoding="utf-8")
-    for name in NAMES:
+    for name in NAMES + CIFAR10:
         card = json.loads((ZOO / f"{name}.json").read_text())
         for pgd, autoattack in zip(card["robust_accuracy"][::2], card["robust_accuracy"][1::2], strict=True):
-            assert (pgd["attack"], autoattack["attack"]) == ("pgd-40", "autoattack")
+            assert (pgd["attack"], autoattack["attack"]) == ("pgd-40" if name in NAMES else "pgd-20", "autoattack")
             shown = [
                 f"{100 * one['value']:.1f} ({100 * one['low']:.1f}–{100 * one['high']:.1f})"
                 for one in (card["clean_accuracy"], pgd["accuracy"], autoattack["accuracy"])

@@ -34,6 +34,7 @@ class AutoAttack(Ensemble):
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     backends: ClassVar[dict[str, str]] = {"autoattack": "bench.attacks.backends.autoattack:ReferenceAutoAttack"}
+    revision: ClassVar[int] = 2
     params: AutoAttackParams
 
     @classmethod

@@ -142,12 +142,19 @@ class AttackContext:
     def closer(self, device: torch.device) -> AttackContext:
         """A search in a precision near float32's, for what one in bfloat16 may have missed.
 
-        On a GPU that is TF32, in which the official AutoAttack runs there, too: its float32 takes many times longer.
-
         Args:
             device: where the model runs.
         """
-        return replace(self, precision="tf32") if device.type == "cuda" else self.exact()
+        near = near_float32(device)
+        return self.exact() if near == "float32" else replace(self, precision=near)
+
+
+def near_float32(device: torch.device) -> str:
+    """The precision of a search that tells nearly as much as float32.
+
+    On a GPU that is TF32, in which the official AutoAttack runs there, too: its float32 takes many times longer.
+    """
+    return "tf32" if device.type == "cuda" else "float32"
 
 
 @dataclass(slots=True)
@@ -201,6 +208,8 @@ class Attack(ABC):
         minimum_norm: whether it looks for the smallest perturbation, which may lie beyond eps.
         revision: raised when its verdicts can change; part of a cell's identity.
         library: distributions whose version can change its verdicts; part of a cell's identity.
+        fine: whether it tells points apart whose losses differ by less than bfloat16 shows, so that a search in bfloat16
+            finds clearly less: a little nearer to float32 it goes on (:meth:`AttackContext.closer`).
         chunked: whether it needs fixed chunks of samples, because a library draws from global generators.
         joint: whether it attacks a detector and its classifier together: it passes logits through
             :func:`bench.attacks.losses.answers`, so that a rejected point is no success, or asks a model that does
@@ -211,6 +220,7 @@ class Attack(ABC):
     minimum_norm: ClassVar[bool] = False
     revision: ClassVar[int] = 1
     library: ClassVar[tuple[str, ...]] = ()
+    fine: ClassVar[bool] = False
     chunked: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     backends: ClassVar[dict[str, str]] = {}

@@ -22,6 +22,7 @@ class Cascade(Ensemble):
     """APGD on the margin, MALT, targeted FAB, Square."""
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    revision: ClassVar[int] = 2
     params: CascadeParams
 
     @property

@@ -35,8 +35,6 @@ _LOOKS = 1 << 20
 CLOSE = 0.1
 """Survivors whose best margin came this close to zero, relative to their clean margin, are searched again; those of an
 attack that looks for the nearest point where that lies this little beyond eps, relatively."""
-CLOSE_WITHOUT_GRADIENTS = 0.03
-"""The same for an attack that asks for values only: some of bfloat16's rounding errors, and no gradient to be led astray by."""
 
 
 def search(attack: SearchAttack, model: Target, samples: Samples, context: AttackContext) -> AttackResult:
@@ -51,6 +49,8 @@ def search(attack: SearchAttack, model: Target, samples: Samples, context: Attac
     Raises:
         AttackError: where a logit isn't finite.
     """
+    if attack.fine and context.precision == "bfloat16":
+        context = context.closer(samples.x.device)
     state = _Search(attack, model, samples, context)
     result = state.run()
     if context.precision != "bfloat16":
@@ -170,8 +170,7 @@ class _Search:
             astray = self.error > CLOSE * self.scale
             close = torch.where(unmet, self.margin > -CLOSE * self.scale, near | astray)
         else:
-            share = CLOSE if self.attack.uses_gradients else CLOSE_WITHOUT_GRADIENTS
-            close = self.margin > -share * self.scale
+            close = self.margin > -CLOSE * self.scale
         return ~self.lanes.any(self.broken) & self.lanes.any(close)
 
     def _rank(self) -> None:

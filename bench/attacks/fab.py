@@ -34,6 +34,8 @@ class FAB(SearchAttack):
     norms: ClassVar[tuple[str, ...]] = tuple(DUAL)
     minimum_norm: ClassVar[bool] = True
     last_look: ClassVar[bool] = False
+    fine: ClassVar[bool] = True  # it walks along the boundary, where margins are small
+    revision: ClassVar[int] = 2
     params: FABParams
 
     @property

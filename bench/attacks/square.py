@@ -34,6 +34,8 @@ class Square(SearchAttack):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     backends: ClassVar[dict[str, str]] = {"autoattack": "bench.attacks.backends.autoattack:ReferenceSquare"}
     uses_gradients: ClassVar[bool] = False
+    fine: ClassVar[bool] = True  # most of its changes raise the margin by little
+    revision: ClassVar[int] = 2
     params: SquareParams
 
     @property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import registry, threat_models
-from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, near_float32
 from bench.attacks.draws import Draws, global_seed
 from bench.attacks.time_limit import time_limit
 from bench.datasets.base import image_digest
@@ -143,8 +143,11 @@ def _agreement(found: AttackResult) -> float | None:
 
 
 def _precision(worker: Worker, cell: Cell, attack: Attack) -> str:
-    """Of the search: libraries know float32 only."""
-    return "float32" if attack.chunked else search_precision(cell.precision, worker.device)
+    """Of the search: libraries know float32 only, and some attacks need it, or nearly."""
+    if attack.chunked:
+        return "float32"
+    found = search_precision(cell.precision, worker.device)
+    return near_float32(worker.device) if attack.fine and found == "bfloat16" else found
 
 
 class _Attacked(NamedTuple):

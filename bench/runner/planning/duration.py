@@ -67,7 +67,9 @@ def correction(speed: RowSpeed, spending: Spending, device: str) -> float | None
         device: as reports name it.
     """
     reports = [
-        one for one in spending.reports if one.device == device and one.precision in (speed.precision, "float32")
+        one
+        for one in spending.reports
+        if one.device == device and one.precision in (speed.precision, "tf32", "float32")
     ]
     took = sum(report.seconds for report in reports)
     if took < EVIDENCE:

@@ -13,7 +13,7 @@ from bench.datasets.base import Dataset
 from bench.errors import DatasetError, SuiteError
 from bench.models.architectures.mnist_cnn import mnist_cnn
 from bench.suites.places import Places
-from bench.training import averages, checkpoint, loop, validation
+from bench.training import averages, checkpoint, loop, precision, validation
 from bench.training.checkpoint import State
 from bench.training.load import load
 from bench.training.loop import EpochEnd, Saving
@@ -21,6 +21,7 @@ from bench.training.recipe import Recipe
 from bench.training.train import Progress, method_of, train
 
 CPU = torch.device("cpu")
+KINDS = {"float32": "float32", "bfloat16": "bfloat16", "auto": ""}
 SMALL = ["dataset.samples=100", "batch_size=40", "weight_average=0", "epochs=2"]
 
 
@@ -123,6 +124,16 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(mini: Path, tmp_pa
     state = fit(load(mini, overrides=[*SMALL, "precision=bfloat16"]), tmp_path / "c")
     kinds = {tensor.dtype for tensor in state.model.state_dict().values()}
     assert kinds == {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize(("amx", "vectors"), [(False, False), (False, True), (True, True)])
+def test_auto_takes_bfloat16_where_a_cpu_multiplies_it(
+    mini: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, vectors: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors, raising=False)
+    said = {kind: precision.resolved(load(mini, overrides=[f"precision={kind}"]), CPU) for kind in KINDS}
+    assert said == {**KINDS, "auto": "bfloat16" if vectors else "float32"}
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,10 @@ class Target(Protocol):
         """Inside, passes of up to ``size`` images go through CUDA graphs of the model."""
         ...
 
+    def renew(self) -> None:
+        """Lets graphs go that were made with other weights than the model has now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -208,8 +212,8 @@ class Attack(ABC):
         minimum_norm: whether it looks for the smallest perturbation, which may lie beyond eps.
         revision: raised when its verdicts can change; part of a cell's identity.
         library: distributions whose version can change its verdicts; part of a cell's identity.
-        fine: whether it tells points apart whose losses differ by less than bfloat16 shows, so that a search in bfloat16
-            finds clearly less: a little nearer to float32 it goes on (:meth:`AttackContext.closer`).
+        fine: whether it lives on differences between losses that bfloat16 rounds away: where the precision is bfloat16, it
+            searches nearer to float32 (:meth:`AttackContext.closer`).
         chunked: whether it needs fixed chunks of samples, because a library draws from global generators.
         joint: whether it attacks a detector and its classifier together: it passes logits through
             :func:`bench.attacks.losses.answers`, so that a rejected point is no success, or asks a model that does

@@ -38,6 +38,8 @@ class SearchedModel:
     def __init__(self, model: Target, context: AttackContext, looks: Looks, *, piece: int, width: int) -> None:
         self.model, self.context, self.piece = model, context, piece
         self._looks, self._width = looks, width
+        if context.graphed:
+            model.renew()
 
     def searching(self, x: Tensor, keys: Tensor | None) -> Tensor:
         """Logits as the search sees them: in its precision, of compiled code or graphs where that is asked for.

@@ -158,6 +158,10 @@ class DefendedModel(nn.Module):
         inside: AbstractContextManager[None] = self.model.graphed(size)
         return inside
 
+    def renew(self) -> None:
+        """The bare model's; see :meth:`bench.models.wrapper.CountedModel.renew`."""
+        self.model.renew()
+
     @contextmanager
     def drawing(self, keys: Tensor) -> Iterator[None]:
         """Inside, passes of ``len(keys)`` images draw from these keys, one for each image, int64."""

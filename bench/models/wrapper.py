@@ -170,13 +170,13 @@ class CountedModel(nn.Module):
     def graphed(self, size: int) -> Iterator[None]:
         """Inside, passes of up to that many images go through CUDA graphs of the network, which are kept for the next time.
 
-        Batch norms are folded into convolutions where that gives the same. What was kept is made anew where the weights have
-        changed since.
+        Batch norms are folded into convolutions where that gives the same. Weights must not change in between, unless
+        :meth:`renew` is told.
 
         Args:
             size: the most images of a pass.
         """
-        if self._graphed is None or self._graphed.most != size or self._graphed.outdated():
+        if self._graphed is None or self._graphed.most != size:
             self._forget(self._graphed)
             folded = FoldedNetwork(self._network, self.module, lambda module: partial(self._network, module=module))
             self._graphed = GraphedNetwork(folded, self.module, size)
@@ -190,6 +190,12 @@ class CountedModel(nn.Module):
             yield
         finally:
             self._through = before
+
+    def renew(self) -> None:
+        """Lets the graphs go where the weights aren't those that they were made with: called before every search."""
+        if self._graphed is not None and self._graphed.outdated():
+            self._forget(self._graphed)
+            self._graphed = None
 
     def forget_compiled(self) -> None:
         """Lets the compiled network and the graphs go: they hold the model, and whatever the model holds."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import threat_models
+from bench.attacks.base import AttackContext, Samples
+from bench.attacks.draws import Draws
+from bench.attacks.parameters import PGDParams
+from bench.attacks.pgd import PGD
 from bench.models.graphs import ASKED, GraphedNetwork, filled
 from bench.models.wrapper import CountedModel
 
@@ -136,6 +142,7 @@ def changed_weights_are_followed(device: torch.device) -> None:
     model, x = counted(device), X.to(device)
 
     def replayed() -> Tensor:
+        model.renew()
         with model.graphed(64):
             for _ in range(ASKED + 1):
                 model(x)
@@ -151,3 +158,19 @@ def changed_weights_are_followed(device: torch.device) -> None:
         assert not torch.allclose(model(x), before, atol=1e-3)
         model.module[0] = nn.Conv2d(3, 8, 3, padding=1, device=device).requires_grad_(False)
         assert torch.allclose(replayed(), model(x), atol=1e-5)
+
+
+def test_an_attack_on_graphs_sees_weights_that_changed_since_the_last_one() -> None:
+    model, x = CountedModel(small(), num_classes=5), X
+    context = AttackContext(threat_models.build("linf", Fraction(1, 20)), Draws(0, "pgd"), graphed=True, batch_size=64)
+
+    def attacked(one: CountedModel) -> Tensor:
+        with torch.no_grad():
+            samples = Samples(x, one(x).argmax(1), tuple(f"a/{row}" for row in range(len(x))))
+        return PGD(PGDParams(steps=3)).run(one, samples, context).x_adv
+
+    first = attacked(model)
+    with torch.no_grad():
+        model.module[1].weight.mul_(-1)
+    assert torch.equal(attacked(model), attacked(CountedModel(model.module, num_classes=5)))
+    assert not torch.equal(attacked(model), first)

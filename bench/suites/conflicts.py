@@ -198,7 +198,11 @@ def _classes(resolved: Suite, sources: Sources) -> list[Problem]:
         facts = getattr(entry_of(registry.attacks, attack.name), "facts", {})
         needed = facts.get("backend_min_classes", {}).get(attack.backend)
         stages = attack.args.get("attacks")
-        if stages and not set(stages) & set(facts.get("needs_min_classes", ())):
+        if (
+            stages
+            and isinstance(stages, list | tuple)
+            and not any(one in stages for one in facts.get("needs_min_classes", ()))
+        ):
             continue
         if classes is not None and needed is not None and classes < needed:
             message = (

@@ -36,10 +36,12 @@ def test_logits_and_gradients_stay(name: str, norms: int) -> None:
     network = trained(building.build(name, args, num_classes=10))
     fast = folded(network)
     points = X[:2].clone().requires_grad_()
-    for one, other in zip(values(fast, points), values(network, points), strict=True):
-        assert (
-            float((one - other).norm() / other.norm()) < 1e-3
-        )  # a kink of a ReLU that rounding crosses changes gradients
+    differences = [
+        float((one - other).norm() / other.norm())
+        for one, other in zip(values(fast, points), values(network, points), strict=True)
+    ]
+    assert differences[0] < 1e-4
+    assert max(differences) < 0.03  # a kink of a ReLU that rounding crosses changes gradients
     assert fast.folded == norms
 
 

@@ -120,6 +120,12 @@ REFUSED: list[tuple[dict[str, str], str, str, str]] = [
         "unknown parameter 'stepz' of the attack pgd, got 3",
         "steps, res",
     ),
+    (
+        {"attacks": "[{name: pgd, args: {attacks: true}}]"},
+        "attacks.0.args.attacks",
+        "unknown parameter 'attacks'",
+        "steps",
+    ),
     ({"attacks": "[{name: pgd, steps: 0}]"}, "attacks.0.steps", "out of range, got 0", "at least 1"),
     ({"attacks": "[{name: pgd, steps: many}]"}, "attacks.0.steps", "wrong type, got 'many'", "a whole number"),
     (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -29,7 +29,8 @@ class FoldedNetwork:
     """A network that runs with its batch norms folded away, where that can be done and gives the same.
 
     A batch norm is folded if its input is the output of a convolution that nothing else reads. The folded network is compared
-    with the network on the first images, in float64; where it differs, or a hook is set, the network runs as it is.
+    with the network on the first images, in float64; where it differs, a hook is set, or a weight has been changed in place
+    since, the network runs as it is.
 
     Args:
         network: images (B, C, H, W) to logits (B, K), deterministic.
@@ -45,13 +46,15 @@ class FoldedNetwork:
         self._through = through
         self._fast: Network | None = None
         self._asked = False
+        self._changes = changes(module)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, shape (B, K)."""
         if not self._asked and len(x) and not hooked(self.module):
             self._asked = True
             self._fold(x)
-        return self.network(x) if self._fast is None or hooked(self.module) else self._fast(x)
+        as_it_is = self._fast is None or hooked(self.module) or changes(self.module) != self._changes
+        return self.network(x) if self._fast is None or as_it_is else self._fast(x)
 
     def _fold(self, x: Tensor) -> None:
         try:
@@ -73,6 +76,17 @@ class FoldedNetwork:
             self._fast, self.folded = self._through(precise.float()), len(pairs)
         else:
             _log.debug("batch norms aren't folded: that would change logits or gradients by %.2g, relative", difference)
+
+
+def changes(module: nn.Module) -> int:
+    """How often weights and statistics were changed in place, as torch counts it (changes through ``.data`` it doesn't see)."""
+    return sum(0 if one.is_inference() else one._version for one in weights(module))
+
+
+def weights(module: nn.Module) -> Iterator[Tensor]:
+    """All that a module's passes are made with: parameters and buffers."""
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def hooked(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.compiled import TOLERANCE, Kind, Network, kind_of, values
-from bench.models.folded import hooked
+from bench.models.folded import changes, hooked, weights
 
 ASKED = 3
 """A kind of pass is recorded when it comes up again so often: recording costs a few passes and memory."""
@@ -31,8 +31,8 @@ class GraphedNetwork:
 
     Batches are filled up to one of a few sizes with rows that nobody reads. The first replay of each kind is compared with the
     network, logits and gradients; where it can't be recorded, or differs, the network goes on as it is, and a warning says
-    so. A network that has hooks at the moment runs as it is: a graph would not call them. Weights must not change while it is
-    in use; :meth:`outdated` tells afterwards.
+    so. A network that has hooks at the moment runs as it is, as a graph would not call them, and so does one whose weights have
+    been changed in place; :meth:`outdated` tells of every change.
 
     Args:
         network: normalised images (B, C, H, W) to logits (B, K), deterministic, without side effects.
@@ -50,11 +50,14 @@ class GraphedNetwork:
         self._asked: dict[Kind, int] = {}
         self._graphs: dict[Kind, _Graph] = {}
         self._shared: _Shared | None = None
-        self._weights = [tensor.clone() for tensor in module.state_dict().values()]
+        self._changes = changes(module)
+        self._weights = [one.detach().clone() for one in weights(module)]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, shape (B, K)."""
-        if self.failure or x.device.type != "cuda" or not 1 <= len(x) <= self.most or hooked(self._module):
+        if self.failure or x.device.type != "cuda" or not 1 <= len(x) <= self.most:
+            return self.network(x)
+        if hooked(self._module) or changes(self._module) != self._changes:
             return self.network(x)
         size = filled(len(x), self.most)
         if size > LARGEST:
@@ -70,7 +73,7 @@ class GraphedNetwork:
 
     def outdated(self) -> bool:
         """Whether the module has other weights by now than those that passes are made with."""
-        now = list(self._module.state_dict().values())
+        now = list(weights(self._module))
         return len(now) != len(self._weights) or not all(map(_same, now, self._weights))
 
     def forget(self) -> None:

@@ -170,8 +170,7 @@ class CountedModel(nn.Module):
     def graphed(self, size: int) -> Iterator[None]:
         """Inside, passes of up to that many images go through CUDA graphs of the network, which are kept for the next time.
 
-        Batch norms are folded into convolutions where that gives the same. Weights must not change in between, unless
-        :meth:`renew` is told.
+        Batch norms are folded into convolutions where that gives the same.
 
         Args:
             size: the most images of a pass.

@@ -377,3 +377,10 @@ def test_filled_batches_find_a_finding_of_bfloat16_again(linear: Any, context: M
         ratio = linear.linf / (1 / 50)
         assert found[ratio < (0.5 if name == "square" else 0.99)].all()
         assert not found[ratio > 1.001].any()
+        if name == "square":  # it searches in float32 at once
+            once = attack.run(linear.model, linear.samples, replace(here, precision="float32"))
+            assert result.queries is not None
+            assert once.queries is not None
+            assert int(once.queries.max()) == 100
+            assert torch.equal(result.queries, once.queries)
+            assert torch.equal(result.x_adv, once.x_adv)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.nn import functional
 
 from bench.models.architectures import building
 from bench.models.compiled import values
-from bench.models.folded import FoldedNetwork
+from bench.models.folded import FoldedNetwork, _pairs, fold
 
 X = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -26,22 +28,46 @@ def trained(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def made(name: str, activation: str = "relu") -> nn.Module:
+    args = {"width": 8, "activation": activation} if name == "preact_resnet" else {}
+    return trained(building.build(name, args, num_classes=10))
+
+
 def folded(module: nn.Module) -> FoldedNetwork:
     return FoldedNetwork(module, module, lambda other: other)
 
 
-@pytest.mark.parametrize(("name", "norms"), [("resnet18", 20), ("preact_resnet", 7), ("preact_resnet18", 8)])
-def test_logits_and_gradients_stay(name: str, norms: int) -> None:
-    args = {"width": 8} if name == "preact_resnet" else {}
-    network = trained(building.build(name, args, num_classes=10))
+NETWORKS = pytest.mark.parametrize(("name", "norms"), [("resnet18", 20), ("preact_resnet", 7), ("preact_resnet18", 8)])
+
+
+@NETWORKS
+def test_logits_and_gradients_stay(name: str, norms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where rounding crosses the kink of a ReLU, the gradient jumps: in float32, on some processors, it does.
+    monkeypatch.setattr(functional, "relu", functional.silu)
+    network = made(name, activation="silu")
     fast = folded(network)
     points = X[:2].clone().requires_grad_()
-    differences = [
-        float((one - other).norm() / other.norm())
-        for one, other in zip(values(fast, points), values(network, points), strict=True)
-    ]
-    assert differences[0] < 1e-4
-    assert max(differences) < 0.03  # a kink of a ReLU that rounding crosses changes gradients
+    for one, other in zip(values(fast, points), values(network, points), strict=True):
+        assert float((one - other).norm() / other.norm()) < 1e-4
+    assert fast.folded == norms
+
+
+@NETWORKS
+def test_logits_and_gradients_stay_in_float64_with_relu(name: str, norms: int) -> None:
+    network = made(name).double()
+    fast, points = copy.deepcopy(network), X[:2].double().requires_grad_()
+    pairs = _pairs(network, network, points)
+    fold(fast, pairs)
+    assert len(pairs) == norms
+    for one, other in zip(values(fast, points), values(network, points), strict=True):
+        assert float((one - other).norm() / other.norm()) < 1e-6
+
+
+@NETWORKS
+def test_logits_stay_in_float32_with_relu(name: str, norms: int) -> None:
+    network = made(name)
+    fast = folded(network)
+    assert float((fast(X[:2]) - network(X[:2])).norm() / network(X[:2]).norm()) < 1e-3
     assert fast.folded == norms
 
 

@@ -130,15 +130,29 @@ def test_what_can_t_be_recorded_is_said(device: torch.device, caplog: pytest.Log
 
 
 @pytest.mark.gpu
-def test_weights_that_change_between_two_uses_are_followed(device: torch.device) -> None:
+def test_weights_that_change_are_followed(device: torch.device) -> None:
     changed_weights_are_followed(device)
+    weights_changed_between_two_uses_are_followed(device)
 
 
 def test_folded_weights_follow_the_network_s() -> None:
     changed_weights_are_followed(torch.device("cpu"))
+    weights_changed_between_two_uses_are_followed(torch.device("cpu"))
 
 
 def changed_weights_are_followed(device: torch.device) -> None:
+    model, x = counted(device), X.to(device)
+    with model.graphed(64), torch.no_grad():
+        for _ in range(ASKED + 1):
+            model(x)
+        before = model(x)
+        model.module[4].weight.mul_(2)
+        replayed = model(x)
+    assert torch.allclose(replayed, model(x), atol=1e-5)
+    assert not torch.allclose(replayed, before, atol=1e-3)
+
+
+def weights_changed_between_two_uses_are_followed(device: torch.device) -> None:
     model, x = counted(device), X.to(device)
 
     def replayed() -> Tensor:

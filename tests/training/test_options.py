@@ -126,14 +126,14 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(mini: Path, tmp_pa
     assert kinds == {torch.float32, torch.int64}
 
 
-@pytest.mark.parametrize(("amx", "vectors"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("amx", "vectors"), [(False, False), (False, True), (True, False), (True, True)])
 def test_auto_takes_bfloat16_where_a_cpu_multiplies_it(
     mini: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, vectors: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: vectors, raising=False)
     said = {kind: precision.resolved(load(mini, overrides=[f"precision={kind}"]), CPU) for kind in KINDS}
-    assert said == {**KINDS, "auto": "bfloat16" if vectors else "float32"}
+    assert said == {**KINDS, "auto": "bfloat16" if amx or vectors else "float32"}
 
 
 @pytest.mark.parametrize(

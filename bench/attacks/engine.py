@@ -17,8 +17,9 @@ from torch import Tensor
 from bench.attacks import ahead
 from bench.attacks.ahead import Ahead
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen, lies_channels_last, on_cpu, per_image, picked
-from bench.attacks.checked import keys_of, margins
+from bench.attacks.batch import Batch, Seen, lies_channels_last, on_cpu, picked
+from bench.attacks.checked import keys_of
+from bench.attacks.kept import Kept
 from bench.attacks.lanes import Lanes
 from bench.attacks.looks import Looks
 from bench.attacks.losses import answers, margin, pursued
@@ -26,6 +27,7 @@ from bench.attacks.minimum_norm import closeness
 from bench.attacks.near_misses import search_again
 from bench.attacks.search_attack import SearchAttack
 from bench.attacks.searched_model import SearchedModel
+from bench.attacks.verifier import Verifier
 from bench.models.noise import mixed
 
 HAIRLINE = 1e-4
@@ -69,18 +71,8 @@ class _Search:
         self.samples = samples = samples.take(self.lanes.rows(device)) if self.lanes.lanes > 1 else samples
         self.first_run = self.lanes.first_run(device)
         n = len(samples)
-        """rows of all that is kept: one for each lane of each sample"""
-        self.exact = (
-            context.precision == "float32"
-            and not context.compiled
-            and not context.graphed
-            and not model.approximate
-            and not self.random
-        )
-        """whether the search already sees what verifies it"""
         self.eot = max(attack.eot_iter, context.eot_iter) if self.random else attack.eot_iter
         self.keys = keys_of(samples, context, purpose="defense") if self.random else None
-        self.agreement = torch.full((n,), torch.nan, device=device) if self.random else None
         self.width = context.batch_size if fixed else _even(n, max(1, context.batch_size))
         self.looks = Looks()
         piece = context.batch_size if context.fill else self.width
@@ -88,26 +80,9 @@ class _Search:
         self.last = attack.steps + int(attack.last_look)
         guesses = context.fill and not self.random and attack.guesses(context)
         self.ahead = Ahead(context.batch_size, self.last - 1) if guesses else None
-        self.guessed = torch.zeros(n, dtype=torch.int64, device=device)
-        """passes of points that turned out to come after an improvement"""
-        self.best = samples.x.clone()
-        self.score = torch.full((n,), -torch.inf, device=device)
-        """of the best point: its loss or margin, or how close it is where the attack minimises that"""
-        self.margin = torch.full((n,), -torch.inf, device=device)
-        """the highest so far"""
-        self.broken = torch.zeros(n, dtype=torch.bool, device=device)
-        self.sure = torch.ones(n, dtype=torch.bool, device=device)
-        """of the last success: whether every draw that verified it was misclassified"""
-        self.settled = torch.zeros(n, dtype=torch.bool, device=device)
-        self.moved = torch.zeros(n, dtype=torch.bool, device=device)
-        """whether a gradient was ever other than zero"""
-        self.scale = torch.ones(n, device=device)
-        """the first margin's size, which tells what is close"""
-        self.error = torch.zeros(n, device=device)
-        """how far the margin of a claim was from what it is"""
-        self.steps = torch.zeros(n, dtype=torch.int64, device=device)
-        self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
-        self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
+        self.kept = Kept(samples.x, random=self.random)
+        """a row for each lane of each sample"""
+        self.verifier = Verifier(attack, model, context, self.searched, self.kept)
         self.left = 0
         """samples whose search is over"""
         self.news = True
@@ -133,27 +108,27 @@ class _Search:
                 seen = self._lay_out(seen)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
-        self.looks.any(self.broken)  # nothing that isn't finite goes unseen
+        self.looks.any(self.kept.broken)  # nothing that isn't finite goes unseen
         return self._result()
 
     def _result(self) -> AttackResult:
         """What was found, of each sample in the lane that found most."""
-        lanes, count = self.lanes, self.lanes.samples
-        rows = lanes.best(self.broken, self.score, last=not self._ranked)
-        forwards, backwards = lanes.sum(self.forwards), lanes.sum(self.backwards)
+        kept, lanes, count = self.kept, self.lanes, self.lanes.samples
+        rows = lanes.best(kept.broken, kept.score, last=not self._ranked)
+        forwards, backwards = lanes.sum(kept.forwards), lanes.sum(kept.backwards)
         result = AttackResult(
-            (self.best if lanes.lanes == 1 else self.best[rows]).contiguous(),
-            lanes.sum(self.steps).cpu(),
+            (kept.best if lanes.lanes == 1 else kept.best[rows]).contiguous(),
+            lanes.sum(kept.steps).cpu(),
             forwards.cpu().double(),
             backwards.cpu().double(),
             [""] * count,
         )
         if self.attack.uses_gradients:
-            result.zero_gradient = (~lanes.any(self.moved) & (backwards > 0)).cpu()
-        if self.agreement is not None:
-            result.eot_agreement = self.agreement[:count].cpu()
+            result.zero_gradient = (~lanes.any(kept.moved) & (backwards > 0)).cpu()
+        if kept.agreement is not None:
+            result.eot_agreement = kept.agreement[:count].cpu()
         if self.ahead is not None and self.context.search == "first_success":
-            result.queries = (forwards - lanes.sum(self.guessed)).cpu()
+            result.queries = (forwards - lanes.sum(kept.guessed)).cpu()
         return result
 
     @property
@@ -163,15 +138,16 @@ class _Search:
 
     def close(self) -> Tensor:
         """Survivors that came close to being broken, shape (N,)."""
+        kept = self.kept
         if self.attack.minimum_norm:
-            distance = self.context.threat_model.distance(self.best, self.samples.x)
+            distance = self.context.threat_model.distance(kept.best, self.samples.x)
             near = distance <= (1 + CLOSE) * self.context.threat_model.radius
-            unmet = torch.isinf(self.score)
-            astray = self.error > CLOSE * self.scale
-            close = torch.where(unmet, self.margin > -CLOSE * self.scale, near | astray)
+            unmet = torch.isinf(kept.score)
+            astray = kept.error > CLOSE * kept.scale
+            close = torch.where(unmet, kept.margin > -CLOSE * kept.scale, near | astray)
         else:
-            close = self.margin > -CLOSE * self.scale
-        return ~self.lanes.any(self.broken) & self.lanes.any(close)
+            close = kept.margin > -CLOSE * kept.scale
+        return ~self.lanes.any(kept.broken) & self.lanes.any(close)
 
     def _rank(self) -> None:
         x, y, classes = self.samples.x, self.samples.y, self.model.num_classes
@@ -185,8 +161,8 @@ class _Search:
             lambda: [ranked(rows) for rows in torch.split(everyone, self.searched.piece)], len(everyone)
         )
         self.ranking = torch.cat([ranking for ranking, _ in found]).repeat(self.lanes.lanes, 1)
-        self.forwards[everyone] += 1
-        self.backwards[everyone] += found[0][1]
+        self.kept.forwards[everyone] += 1
+        self.kept.backwards[everyone] += found[0][1]
 
     def _refill(self) -> None:
         free = self.width - len(self.batch)
@@ -196,12 +172,12 @@ class _Search:
         if len(self.batch) and free < self.width // 4 and len(self.waiting) > free:
             return
         if self.lanes.lanes > 1:  # some are over before they have begun
-            over = self.settled.tolist()
+            over = self.kept.settled.tolist()
             waiting = [row for row in self.waiting if not over[row]]
             self.left += len(self.waiting) - len(waiting)
             self.waiting = waiting
         chosen, self.waiting = self.waiting[:free], self.waiting[free:]
-        places = torch.tensor(chosen, dtype=torch.int64, device=self.best.device)
+        places = torch.tensor(chosen, dtype=torch.int64, device=self.kept.best.device)
         self.batch = self.batch.joined(self._fresh(places, self.first_run[places] if self.lanes.lanes > 1 else 0))
 
     def _fresh(self, places: Tensor, run: int | Tensor) -> Batch:
@@ -224,11 +200,11 @@ class _Search:
         """One pass, in smaller pieces where memory runs out."""
         gradients = self.attack.uses_gradients and batch.youngest < self.attack.steps
         seen = self.searched.patiently(lambda: self._passes(batch, gradients), len(batch))
-        self.forwards[batch.place] += self.eot
+        self.kept.forwards[batch.place] += self.eot
         if gradients:
             here = batch.iteration < self.attack.steps
-            self.backwards[batch.place] += self.eot * len(seen.gradients) * here
-            self._note_zero_gradients(batch, seen)
+            self.kept.backwards[batch.place] += self.eot * len(seen.gradients) * here
+            self.kept.note_gradients(batch, seen)
         return seen
 
     def _evaluate_ahead(self, choice: Ahead) -> Seen:
@@ -239,11 +215,11 @@ class _Search:
         if count > 1:
             points = batch.joined(self._guessed(choice, count))
         seen = self.searched.patiently(lambda: self._passes(points, gradients=False), len(points))
-        self.forwards[batch.place] += count
+        self.kept.forwards[batch.place] += count
         if count > 1:
             rows, before = choice.chosen(points, ahead.better(points, seen), count)
-            self.steps[batch.place] += before
-            self.guessed[batch.place] += count - 1 - before
+            self.kept.steps[batch.place] += before
+            self.kept.guessed[batch.place] += count - 1 - before
             self.batch, seen = points.take(rows), seen.take(rows)
             self.batch.oldest = min(self.batch.oldest, choice.end)
         return seen
@@ -269,7 +245,9 @@ class _Search:
             return replace(seen, gradients=tuple(gradient.contiguous() for gradient in seen.gradients))
         self.channels_last = True
         self.batch.to_channels_last()
-        x, self.best = (values.contiguous(memory_format=torch.channels_last) for values in (self.samples.x, self.best))
+        x, self.kept.best = (
+            values.contiguous(memory_format=torch.channels_last) for values in (self.samples.x, self.kept.best)
+        )
         self.samples = replace(self.samples, x=x)
         return seen
 
@@ -304,8 +282,8 @@ class _Search:
             for gradient in found:
                 self.looks.sound(gradient, "the model gave gradients")
             seen.append(Seen(values, margin(values, batch.y), tuple(loss.detach() for loss in losses), found))
-        if self.agreement is not None and gradients:
-            self._note_agreement(batch, seen)
+        if self.random and gradients:
+            self.kept.note_agreement(batch, seen)
         return Seen.mean(seen)
 
     def _keys(self, batch: Batch, draw: int) -> Tensor | None:
@@ -313,18 +291,6 @@ class _Search:
         if self.keys is None:
             return None
         return mixed(mixed(mixed(self.keys[batch.place], batch.run), batch.iteration), draw)
-
-    def _note_agreement(self, batch: Batch, seen: list[Seen]) -> None:
-        """How much two halves of the draws agree on the first gradient of a sample."""
-        assert self.agreement is not None
-        fresh = (torch.isnan(self.agreement[batch.place]) & (batch.iteration == 0)).nonzero().flatten()
-        half = len(seen) // 2
-        if half and len(fresh):
-            one, other = (
-                torch.stack([part.gradients[0][fresh].flatten(1) for part in parts]).mean(0)
-                for parts in (seen[:half], seen[half : 2 * half])
-            )
-            self.agreement[batch.place[fresh]] = torch.nn.functional.cosine_similarity(one, other)
 
     def _look(self, x: Tensor) -> Seen:
         """Evaluates other points of the batch for the attack, and keeps what they show."""
@@ -335,7 +301,7 @@ class _Search:
             ask = partial(self.searched.plain, x, batch.y, self.searched.searching, keys)
             logits = self.searched.patiently(ask, len(x))
             drawn.append(Seen(logits, margin(logits, batch.y), self.attack.losses(logits, batch)))
-            self.forwards[batch.place] += 1
+            self.kept.forwards[batch.place] += 1
         seen = Seen.mean(drawn)
         self._keep(batch, x, seen)
         return seen
@@ -346,15 +312,16 @@ class _Search:
         That is the nearest adversarial one for attacks that minimise the distance; the one of the best score under
         ``strongest``, where an adversarial one beats one that isn't; else the clearest success.
         """
-        place, was = batch.place, self.broken[batch.place]
+        kept, place = self.kept, batch.place
+        was = kept.broken[place]
         scale = seen.logits.abs().amax(1).clamp_min(1.0)
         average = seen.margin.clone() if self.random else seen.margin
-        first, size = torch.isinf(self.margin[place]), seen.margin.abs().clamp_min(1e-6)
-        self.scale[place] = torch.where(first, size.to(self.scale.dtype), self.scale[place])
+        first, size = torch.isinf(kept.margin[place]), seen.margin.abs().clamp_min(1e-6)
+        kept.scale[place] = torch.where(first, size.to(kept.scale.dtype), kept.scale[place])
         claims = self.looks.any(seen.margin > 0)
         self.news |= claims
-        known = self._verify(batch, x, seen) if claims else None
-        self.margin[place] = torch.maximum(self.margin[place], seen.margin.to(self.margin.dtype))
+        known = self.verifier(batch, x, seen, self.samples) if claims else None
+        kept.margin[place] = torch.maximum(kept.margin[place], seen.margin.to(kept.margin.dtype))
         adversarial = seen.margin > 0 if known is None else (seen.margin > 0) & known
         inside = adversarial
         whole = self.context.search == "strongest" or self.random
@@ -364,78 +331,18 @@ class _Search:
             distance = self.context.threat_model.distance(x, batch.x)
             inside = adversarial & (distance <= self.context.threat_model.radius)
             score = closeness(self.attack, seen, distance, self.context.threat_model.radius)
-            self._take(adversarial & (score > self.score[place]), place, x, score)
+            kept.take(adversarial & (score > kept.score[place]), place, x, score)
         elif whole:
             score = average if self.random else seen.margin if self.attack.ranked_by == "margin" else seen.loss
-            better = (adversarial & ~was) | ((adversarial == was) & (score > self.score[place]))
-            self._take(better, place, x, score)
+            better = (adversarial & ~was) | ((adversarial == was) & (score > kept.score[place]))
+            kept.take(better, place, x, score)
         else:
-            self._take(adversarial & (seen.margin > self.score[place]), place, x, seen.margin)
-        self.broken[place] = was | inside
+            kept.take(adversarial & (seen.margin > kept.score[place]), place, x, seen.margin)
+        kept.broken[place] = was | inside
         if self.context.search == "first_success":
-            self.settled[place] |= inside & self.sure[place] & (seen.margin > HAIRLINE * scale)
+            kept.settled[place] |= inside & kept.sure[place] & (seen.margin > HAIRLINE * scale)
             if claims:
-                self.settled = self.lanes.shared(self.settled)
-
-    def _take(self, better: Tensor, place: Tensor, x: Tensor, score: Tensor) -> None:
-        """Better points take the places of those before them."""
-        if not on_cpu(better):
-            self.best[place] = torch.where(per_image(better), x.to(self.best.dtype), self.best[place])
-            self.score[place] = torch.where(better, score.to(self.score.dtype), self.score[place])
-            return
-        rows = better.nonzero().flatten()
-        if len(rows):
-            chosen = place[rows]
-            self.best[chosen] = x[rows]
-            self.score[chosen] = score[rows].to(self.score.dtype)
-
-    def _verify(self, batch: Batch, x: Tensor, seen: Seen) -> Tensor | None:
-        """In a cheaper precision, on compiled code, behind a stand-in or in the draws of the search a success is a claim: the
-        real model in float32 says whether it is one, of a stochastic model the majority of draws of their own.
-
-        Returns:
-            Where it said so, shape (B,): a claim farther away than a point that is known to be one is left as it is, and as a
-            stage of an ensemble one outside eps is believed. ``None`` where everything is known.
-        """
-        if self.exact:
-            return None
-        positive = seen.margin > 0
-        if self.random and not self.attack.minimum_norm:  # what isn't better than a verified point need not be verified
-            worth = ~self.broken[batch.place] | (seen.margin > self.score[batch.place])
-            seen.margin[positive & ~worth] = -torch.inf
-            positive &= worth
-        known = None
-        if self.attack.minimum_norm and not self.random:
-            distance = self.context.threat_model.distance(x, batch.x)
-            known = distance < -self.score[batch.place]
-            positive &= known
-            if self.context.stage and self.context.search == "first_success":
-                positive &= distance <= self.context.threat_model.radius  # an ensemble has no use for points outside
-        claimed = positive.nonzero().flatten()
-        if not len(claimed):
-            return known
-        points, place, y = x[claimed], batch.place[claimed], batch.y[claimed]
-        if self.random:
-            samples = self.samples.take(place)
-            salt = (batch.run[claimed] << 24) + batch.iteration[claimed]
-            found = self.searched.patiently(
-                lambda: margins(self.model, points, samples, self.context, batch_size=self.searched.piece, salt=salt),
-                len(points),
-            )
-            self.sure[place] = (found > 0).all(0)
-            # Above 0 where more than half of the draws are.
-            seen.margin[claimed] = found.sort(0, descending=True).values[len(found) // 2]
-            self.forwards[place] += len(found)
-            return None
-        logits = self.searched.patiently(lambda: self.searched.plain(points, y, self._judged), len(points))
-        self.forwards[place] += 1
-        found = margin(logits, y)
-        self.error[place] = torch.maximum(self.error[place], (seen.margin[claimed] - found).abs().to(self.error.dtype))
-        seen.margin[claimed] = found
-        return known
-
-    def _judged(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        return self.searched.exact(x, keys, self.model.real)
+                kept.settled = self.lanes.shared(kept.settled)
 
     def _advance(self, seen: Seen) -> None:
         """Steps, restarts and leavings: the batch is cut once, before anything is computed for those who stay."""
@@ -443,7 +350,7 @@ class _Search:
         fresh = None
         if self.news or batch.oldest >= self.attack.steps:
             # Of a stochastic model no success is the end: the point that fools the most draws is wanted.
-            over = self.settled[batch.place] & (not self.random)
+            over = self.kept.settled[batch.place] & (not self.random)
             stepping = (batch.iteration < self.attack.steps) & ~over
             if not bool(stepping.all()):
                 fresh = self._retire(~stepping)
@@ -453,10 +360,10 @@ class _Search:
         self.news = False
         if len(batch):
             self.attack.step(batch, seen, self._look, self.context)
-            self.steps[batch.place] += 1
+            self.kept.steps[batch.place] += 1
             batch.moved_on()
             if self.news or batch.oldest >= self.last:
-                ended = (batch.iteration >= self.last) | (self.settled[batch.place] & (not self.random))
+                ended = (batch.iteration >= self.last) | (self.kept.settled[batch.place] & (not self.random))
                 if bool(ended.any()):  # the point after the last step isn't evaluated, or the step looked and succeeded
                     more = self._retire(ended)
                     fresh = more if fresh is None else fresh if more is None else fresh.joined(more)
@@ -469,28 +376,16 @@ class _Search:
         batch = self.batch
         rows = ended.nonzero().flatten()
         place, run = batch.place[rows], batch.run[rows]
-        gone = self.settled[place] | self.lanes.over(run)
+        gone = self.kept.settled[place] | self.lanes.over(run)
         if not self._ranked:
-            left = gone & ~self.broken[place]  # what a survivor shows for its records is where its search ended
-            self.best[place[left]] = batch.x_adv[rows[left]]
+            left = gone & ~self.kept.broken[place]  # what a survivor shows for its records is where its search ended
+            self.kept.best[place[left]] = batch.x_adv[rows[left]]
         if bool(gone.any()):
             self.left += int(gone.sum())
-            robust = self.lanes.samples - int(self.lanes.any(self.broken).sum())
+            robust = self.lanes.samples - int(self.lanes.any(self.kept.broken).sum())
             self.context.report(self.left // self.lanes.lanes, robust)
         again = ~gone
         return self._fresh(place[again], run[again] + 1) if bool(again.any()) else None
-
-    def _note_zero_gradients(self, batch: Batch, seen: Seen) -> None:
-        if not on_cpu(self.moved):
-            largest = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in seen.gradients]).amax(0)
-            self.moved[batch.place] = self.moved[batch.place] | (largest > 0)
-            return
-        still = (~self.moved[batch.place]).nonzero().flatten()
-        if len(still):
-            moves = torch.zeros(len(still), dtype=torch.bool, device=still.device)
-            for gradient in seen.gradients:
-                moves |= gradient[still].flatten(1).abs().amax(1) > 0
-            self.moved[batch.place[still[moves]]] = True
 
 
 def _even(count: int, most: int) -> int:

@@ -27,6 +27,7 @@ from bench.training.draws import BatchDraws
 from bench.training.method_parameters import AdversarialParams
 from bench.training.pgd import perturb
 from bench.training.seeds import Seeds
+from bench.training.verdicts import SavedVerdicts
 
 SHARD = 256
 """Images that are attacked together, as in a run with the default shard size, so that the verdicts are the same."""
@@ -71,6 +72,7 @@ def attacked(
     threat_model: ThreatModelSpec,
     device: torch.device,
     report: Callable[[int, int], None],
+    saved: SavedVerdicts | None = None,
 ) -> Attacked:
     """Attacks the images that are classified correctly and judges what comes back.
 
@@ -82,25 +84,36 @@ def attacked(
         threat_model: as in a suite.
         device: where the network is.
         report: called with (images finished, images still robust) after every shard.
+        saved: where verdicts of finished shards are kept, and taken from.
 
     Raises:
         AttackError: where the attack claims to have broken an image that the judge finds unbroken.
+        StoreError: where verdicts can't be kept.
     """
-    started = time.perf_counter()
-    spec = resolved(attack)
+    spec, seconds = resolved(attack), 0.0
     model = CountedModel(network, num_classes=images.num_classes)
     robust = correct.copy()
+    built = attacks.build(spec, threat_model.norm)
     # On a GPU every pass costs about as much, whatever its size; what a library draws depends on its chunk.
-    whole = device.type == "cuda" and not attacks.build(spec, threat_model.norm).chunked
-    shard = len(images) if whole else SHARD
+    shard = len(images) if device.type == "cuda" and not built.chunked else SHARD
     with exact_arithmetic():
         for first in range(0, len(images), shard):
-            rows = np.arange(first, min(first + shard, len(images)))
-            rows = rows[correct[rows]]
-            robust[rows] = _unbroken(model, images, rows, spec, threat_model, device)
             last = min(first + shard, len(images))
+            rows = np.arange(first, last)
+            rows = rows[correct[rows]]
+            ids = [images.sample_ids[row] for row in rows]
+            key = "" if saved is None else saved.key(built, spec, threat_model, ids)
+            found = None if saved is None else saved.find(key)
+            if found is None:
+                started = time.perf_counter()
+                unbroken = _unbroken(model, images, rows, spec, threat_model, device)
+                found = unbroken, time.perf_counter() - started
+                if saved is not None:
+                    saved.save(key, *found)
+            robust[rows], took = found
+            seconds += took
             report(last, int(robust[:last].sum()))
-    return Attacked(spec, threat_model, robust, time.perf_counter() - started)
+    return Attacked(spec, threat_model, robust, seconds)
 
 
 def resolved(attack: AttackSpec) -> AttackSpec:

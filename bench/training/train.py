@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -26,6 +25,7 @@ from bench.training.checkpoint import State
 from bench.training.load import load
 from bench.training.log import Log
 from bench.training.loop import EpochEnd, Saving
+from bench.training.measuring import Measuring
 from bench.training.method import TrainingMethod
 from bench.training.method_parameters import AdversarialParams
 from bench.training.processes import Processes
@@ -249,11 +249,18 @@ class _Training:
 
     def _written(self, name: str, network: nn.Module, facts: TrainingFacts) -> TrainingResult:
         """Weights on disk and their card."""
-        self.weights, path = self.output / f"{name}.safetensors", self.output / f"{name}.json"
-        card.save_weights(self.weights, network)
-        made = self._measured(facts).model_copy(update={"name": name})
-        card.save(path, made)
-        return TrainingResult(self.weights, path, made)
+        weights = self.output / f"{name}.safetensors"
+        card.save_weights(weights, network)
+        measuring = Measuring(
+            self.recipe,
+            self.train_images,
+            self.test_images,
+            self.device,
+            self.command,
+            tell=lambda text: self._tell(facts, text),
+        )
+        made = measuring.card(self._build(), weights, facts)
+        return TrainingResult(weights, weights.with_suffix(".json"), made)
 
     def _build(self) -> nn.Module:
         """The network with fresh weights."""
@@ -353,65 +360,6 @@ class _Training:
         numbers = {"loss": end.loss, "train_accuracy": end.accuracy, "lr": end.lr, "clean_accuracy": clean}
         numbers |= {"robust_accuracy": robust, "psnr": quality, "held_out": score, "seconds": round(end.seconds, 1)}
         self.log.write(end.epoch, numbers)
-
-    def _measured(self, facts: TrainingFacts) -> Card | DenoiserCard:
-        """The card of the weights as they lie on disk."""
-        network = self._build()
-        network.load_state_dict(safetensors.torch.load_file(self.weights))
-        network.to(self.device)
-        return (
-            self._attacked(network, facts) if self.recipe.task == "classification" else self._denoised(network, facts)
-        )
-
-    def _denoised(self, network: nn.Module, facts: TrainingFacts) -> DenoiserCard:
-        """The card of a denoiser."""
-        std = self.recipe.measured_std
-        found = psnr.denoised(network, self.test_images, std, self.device)
-        change = f"PSNR {found.noisy.mean():.2f} dB -> {found.denoised.mean():.2f} dB"
-        self._tell(facts, f"{change} under noise of {std:g}, mean over {len(found.noisy)} test images")
-        return card.make_denoiser(
-            self.recipe,
-            weights=self.weights,
-            train_images=self.train_images,
-            test_images=self.test_images,
-            psnr=found,
-            training=facts,
-            command=self.command,
-        )
-
-    def _attacked(self, network: nn.Module, facts: TrainingFacts) -> Card:
-        """The card of a classifier."""
-        correct = measure.clean(network, self.test_images, self.device)
-        self._tell(facts, f"clean accuracy {correct.mean():.1%} of {len(correct)} test images")
-        results = []
-        for threat_model in self.recipe.evaluation.threat_models:
-            for attack in self.recipe.evaluation.attacks:
-                place = f"{measure.resolved(attack).id} under {threat_model.label}"
-
-                def tell(finished: int, robust: int, place: str = place) -> None:
-                    self._tell(facts, f"{place}: {robust} of {finished} test images robust")
-
-                results.append(
-                    measure.attacked(
-                        network,
-                        self.test_images,
-                        correct,
-                        attack=attack,
-                        threat_model=threat_model,
-                        device=self.device,
-                        report=tell,
-                    )
-                )
-        return card.make(
-            self.recipe,
-            weights=self.weights,
-            train_images=self.train_images,
-            test_images=self.test_images,
-            correct=correct,
-            attacks=tuple(results),
-            training=facts,
-            command=self.command,
-        )
 
     def _tell(self, facts: TrainingFacts, text: str) -> None:
         self.progress(Progress("measure", facts.epochs, facts.epochs, None, None, None, facts.seconds, 0.0, text))

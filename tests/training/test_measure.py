@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ from torch import Tensor, nn
 from bench.attacks.backends.foolbox import foolbox
 from bench.datasets.base import Dataset
 from bench.errors import AttackError
+from bench.stats import BoolArray
 from bench.suites.spec import AttackSpec, ThreatModelSpec
 from bench.training import measure
 from bench.training.method_parameters import PGDParams
+from bench.training.verdicts import SavedVerdicts
 
 CPU = torch.device("cpu")
 EPS = Fraction(1, 20)
@@ -98,6 +103,84 @@ def test_the_robust_images_of_a_linear_model_are_the_known_ones(images: Dataset,
     assert [finished for finished, _ in told] == [256, 300]
     assert told[-1][1] == expected.sum()
     assert result.attack.id == ("pgd-40" if attack.name == "pgd" else "autoattack")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, *, kill_at: int | None = None) -> list[int]:
+    """How many images each attacked shard has; with ``kill_at``, as if the process died in that one."""
+    shards: list[int] = []
+    real = measure._unbroken
+
+    def counting(*args: Any) -> BoolArray:
+        if len(shards) + 1 == kill_at:
+            raise Killed
+        shards.append(len(args[2]))
+        return real(*args)
+
+    monkeypatch.setattr(measure, "_unbroken", counting)
+    monkeypatch.setattr(measure, "SHARD", 100)
+    return shards
+
+
+def pgd(images: Dataset, saved: SavedVerdicts, *, steps: int = 5, samples: int = 300) -> measure.Attacked:
+    network, some = Linear(), replace(images, images=images.images[:samples], labels=images.labels[:samples])
+    some = replace(some, sample_ids=images.sample_ids[:samples])
+    return measure.attacked(
+        network,
+        some,
+        measure.clean(network, some, CPU),
+        attack=AttackSpec(name="pgd", args={"steps": steps}),
+        threat_model=ThreatModelSpec(norm="linf", eps=EPS),
+        device=CPU,
+        report=lambda finished, robust: None,
+        saved=saved,
+    )
+
+
+def test_a_killed_measurement_goes_on_with_the_next_shard(
+    images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved(weights: str = "a", data: str = "b") -> SavedVerdicts:
+        return SavedVerdicts(tmp_path / "x.measured", weights=weights, images=data, device=CPU)
+
+    with monkeypatch.context() as patch:
+        watched(patch, kill_at=3)
+        with pytest.raises(Killed):
+            pgd(images, saved())
+    with monkeypatch.context() as patch:
+        shards = watched(patch)
+        result = pgd(images, saved())
+        assert shards == [90]
+        assert (result.robust == known_robust(images) & measure.clean(Linear(), images, CPU)).all()
+        again = pgd(images, saved())
+        assert shards == [90]
+        assert again.seconds == pytest.approx(result.seconds)
+        # Another shard, other steps, weights or images are other verdicts.
+        assert (pgd(images, saved(), samples=150).robust == result.robust[:150]).all()
+        assert shards == [90, 45]
+        pgd(images, saved(), steps=6)
+        pgd(images, saved("b"))
+        pgd(images, saved(data="a"))
+        assert shards == [90, 45, *[90] * 9]
+    saved().forget()
+    assert not (tmp_path / "x.measured").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 1}', '{"a": {"unbroken": "01"}}', '{"a": {"unbroken": "0", "seconds": "x"}}']
+)
+def test_verdicts_that_can_t_be_read_are_measured_anew(
+    images: Dataset, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.measured"
+    path.write_text(text)
+    shards = watched(monkeypatch)
+    pgd(images, SavedVerdicts(path, weights="a", images="b", device=CPU))
+    assert shards == [90] * 3
+    assert "x.measured can't be read" in caplog.text
 
 
 def test_watch_looks_and_leaves_the_mode(images: Dataset) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from bench.digests import file_digest
 from bench.errors import Interrupted, ModelError, StoreError
 from bench.models.architectures import building
 from bench.models.architectures.mnist_cnn import mnist_cnn
-from bench.stats import wilson
+from bench.stats import BoolArray, wilson
 from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec
+from bench.training import measure
 from bench.training.train import Progress, TrainingResult, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -116,6 +118,36 @@ def test_kill_9_at_any_moment_changes_nothing(mini: Path, tmp_path: Path, kills:
     assert not checkpoint.exists()
 
 
+def test_a_training_that_was_killed_while_it_was_measured_measures_the_rest(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Nothing may catch it."""
+
+    monkeypatch.setattr(measure, "SHARD", 20)
+    whole, real, shards = run(mini, tmp_path / "whole"), measure._unbroken, []
+
+    def dying(*args: Any) -> BoolArray:
+        shards.append(len(args[2]))
+        if len(shards) == 3:
+            raise Killed
+        return real(*args)
+
+    monkeypatch.setattr(measure, "_unbroken", dying)
+    with pytest.raises(Killed):
+        run(mini, tmp_path / "killed")
+    saved = tmp_path / "killed" / "mini.measured"
+    assert len(json.loads(saved.read_text())) == 2
+    assert (tmp_path / "killed" / "mini.checkpoint").exists()
+    resumed = run(mini, tmp_path / "killed")
+    assert len(shards) == 4
+    assert not saved.exists()
+    assert not list((tmp_path / "whole").glob("*.measured"))
+    assert resumed.card.weights_sha256 == whole.card.weights_sha256
+    old, new = (one.card.model_dump()["robust_accuracy"][0] for one in (whole, resumed))
+    assert old | {"seconds": 0} == new | {"seconds": 0}
+
+
 def test_the_time_budget_stops_it_saved(mini: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="the same command goes on"):
         train(mini, output=tmp_path / "a", device="cpu", time_budget=0.0)
@@ -185,15 +217,16 @@ def test_the_zoo_s_cifar10_weights_reach_their_card_s_accuracy(name: str, shared
     card = json.loads((ZOO / f"{name}.json").read_text())
     network = building.build(card["architecture"], card["architecture_args"], num_classes=10)
     network.load_state_dict(safetensors.torch.load_file(ZOO / f"{name}.safetensors"))
-    images = datasets.load(DatasetSpec(name="cifar10", path=str(path.parent), samples=1000), Places())
+    count = card["test_images"]["images"]
+    images = datasets.load(DatasetSpec(name="cifar10", path=str(path.parent), samples=count), Places())
     assert images.digest == card["test_images"]["sha256"]
-    x, y = images.batch(range(1000))
+    x, y = images.batch(range(count))
     with torch.no_grad():
         correct = sum(
             int((network.eval()(some).argmax(1) == of).sum())
             for some, of in zip(x.split(250), y.split(250), strict=True)
         )
-    assert abs(correct - 1000 * card["clean_accuracy"]["value"]) <= 1
+    assert abs(correct - count * card["clean_accuracy"]["value"]) <= 1
 
 
 @pytest.mark.slow

@@ -262,7 +262,9 @@ def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     if said.name == "adam":
         return torch.optim.AdamW(model.parameters(), lr=said.lr, weight_decay=said.weight_decay)
     momentum = 0.9 if said.momentum is None else said.momentum
-    return torch.optim.SGD(model.parameters(), lr=said.lr, momentum=momentum, weight_decay=said.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), lr=said.lr, momentum=momentum, weight_decay=said.weight_decay, nesterov=said.nesterov
+    )
 
 
 def _cuda_devices(device: torch.device) -> list[int]:

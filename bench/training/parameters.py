@@ -38,11 +38,14 @@ class Optimizer(RecipePart):
     lr: float = Field(0.001, gt=0, description="the highest learning rate of the schedule")
     momentum: float | None = Field(None, ge=0, lt=1, description="momentum of sgd; 0.9 where it isn't given")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    nesterov: bool = later(False, description="Nesterov's momentum, for sgd (Sutskever et al. 2013)")
 
     @model_validator(mode="after")
     def _momentum_of_sgd(self) -> Optimizer:
         if self.name != "sgd" and self.momentum is not None:
             raise ValueError(f"momentum belongs to sgd, not to {self.name}")
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov belongs to sgd with momentum")
         return self
 
 

@@ -108,6 +108,21 @@ def test_the_small_preact_resnet_grows_to_wrn_28_10() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS["wide_resnet_28_10"][1]
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_small_preact_resnet_takes_stages_of_any_width_and_a_strided_stem(stride: int) -> None:
+    args = {"width": [6, 10], "blocks": 1, "stem": 5, "stem_stride": stride}
+    network = building.build("preact_resnet", args, num_classes=10)
+    sizes: list[tuple[int, ...]] = []
+    for block in network.blocks:  # type: ignore[union-attr]
+        block.register_forward_hook(lambda _module, _args, out: sizes.append(tuple(out.shape)))
+    with torch.no_grad():
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert sizes == [(2, 6, 32 // stride, 32 // stride), (2, 10, 16 // stride, 16 // stride)]
+    doubled = building.build("preact_resnet", {"width": [8, 16, 32]}, num_classes=10).state_dict()
+    usual = building.build("preact_resnet", {"width": 8}, num_classes=10).state_dict()
+    assert {name: one.shape for name, one in doubled.items()} == {name: one.shape for name, one in usual.items()}
+
+
 def test_dncnn_begins_as_the_identity_and_takes_the_authors_weights(shared: Path) -> None:
     network = building.build("dncnn", {}, num_classes=10)
     generator = torch.Generator().manual_seed(0)
@@ -171,7 +186,11 @@ def test_networks_of_libraries(name: str) -> None:
         ("wong_kolter", {"image_size": 2}, ModelError, "images of 2 pixels are too small"),
         ("mnist_cnn", {"channels": [1, 2, 3]}, ModelError, "takes two channels"),
         ("madry_cnn", {"image_size": 30}, ModelError, "an image_size that 4 divides"),
-        ("preact_resnet", {"blocks": 0}, ModelError, "blocks and stem are at least 1, got 32, 0 and 16"),
+        ("preact_resnet", {"blocks": 0}, ModelError, "stem and stem_stride are at least 1, got 32, 0, 16 and 1"),
+        ("preact_resnet", {"width": [8, 0]}, ModelError, r"at least 1, got \[8, 0\], 2, 16 and 1"),
+        ("preact_resnet", {"width": []}, ModelError, r"at least 1, got \[\], 2, 16 and 1"),
+        ("preact_resnet", {"stem_stride": 0}, ModelError, "at least 1, got 32, 2, 16 and 0"),
+        ("preact_resnet", {"width": [8.5]}, ModelError, "architecture preact_resnet: .*8.5"),
         ("preact_resnet", {"activation": "gelu"}, ModelError, r"activation 'gelu' \(accepted: relu, silu\)"),
         ("dncnn", {"depth": 1}, ModelError, "depth at least 2, got 1, 64, 1"),
         ("vit_small", {"image_size": 30}, ModelError, "must be a multiple of patch_size, got 30 and 4"),

@@ -72,6 +72,7 @@ def same(a: nn.Module, b: nn.Module, tolerance: float = 0.0) -> bool:
         ["awp={gamma: 0.01}"],
         ["mix='3:1'"],
         ["grad_clip=0.1"],
+        ["optimizer={name: sgd, lr: 0.1, nesterov: true}"],
         ["augmentation={cutout: 8, hflip: true}"],
         ["method={name: free, eps: 0.1, replays: 3}", "strength={name: step, epochs: 1}"],
         ["method={name: fgsm, eps: 0.1, collapse: 1}"],
@@ -99,6 +100,16 @@ def test_parts_of_a_batch_add_up_to_its_gradient(mini: Path, tmp_path: Path) -> 
     parts = fit(load(mini, overrides=[*SMALL, *plain, "accumulate=3"]), tmp_path / "c")
     two = fit(load(mini, overrides=[*SMALL, *plain, "accumulate=2"]), tmp_path / "c")
     assert same(parts.model, two.model, 1e-4)
+
+
+def test_nesterov_s_momentum_looks_ahead(mini: Path, tmp_path: Path) -> None:
+    said = "optimizer={{name: sgd, lr: 0.1, momentum: {momentum}, nesterov: {nesterov}}}"
+    ends = {}
+    for momentum, nesterov in [(0.9, "true"), (0.9, "false"), (1e-9, "true"), (1e-9, "false")]:
+        recipe = load(mini, overrides=[*SMALL, "epochs=1", said.format(momentum=momentum, nesterov=nesterov)])
+        ends[momentum, nesterov] = fit(recipe, tmp_path / "c").model
+    assert not same(ends[0.9, "true"], ends[0.9, "false"])
+    assert same(ends[1e-9, "true"], ends[1e-9, "false"], 1e-6)
 
 
 def test_swa_is_the_mean_of_the_weights_after_its_epochs(mini: Path, tmp_path: Path) -> None:

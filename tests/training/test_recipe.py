@@ -45,7 +45,8 @@ def test_the_recipes_of_the_zoo_are_right(name: str) -> None:
 def test_every_recipe_can_be_read(path: Path) -> None:
     recipe = load(path)
     assert recipe.name == path.stem
-    said = "mixed" if recipe.mix is not None else {"denoise": "denoiser"}.get(recipe.method.name, recipe.method.name)
+    said = {"denoise": "denoiser"}.get(recipe.method.name, recipe.method.name)
+    said = "mixed" if recipe.mix is not None else "awp" if recipe.awp is not None else said
     assert path.stem.endswith(said) or "madry" in path.stem
 
 
@@ -90,6 +91,8 @@ def test_every_problem_is_told_with_its_line(written: Callable[[str], Path]) -> 
         ("epoch=3", "a recipe has no 'epoch'; did you mean epochs?"),
         ("epochs=many", "--set epochs=many: epochs:"),
         ("epochs.first=3", "epochs is 3: there is nothing inside it to set"),
+        ("optimizer={name: adam, nesterov: true}", "nesterov belongs to sgd with momentum"),
+        ("optimizer={name: sgd, momentum: 0, nesterov: true}", "nesterov belongs to sgd with momentum"),
         ("method.name=tradez", "unknown training method 'tradez'; did you mean trades?"),
         ("method={name: attack, eps: 0.1, attack: apgdd}", "method.attack: unknown attack 'apgdd'; did you mean apgd"),
         ("method={name: attack, eps: 0.1, attack: {name: apgd, stepz: 3}}", "stepz"),

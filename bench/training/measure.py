@@ -103,7 +103,7 @@ def attacked(
             rows = rows[correct[rows]]
             ids = [images.sample_ids[row] for row in rows]
             key = "" if saved is None else saved.key(built, spec, threat_model, ids)
-            found = None if saved is None else saved.find(key)
+            found = None if saved is None else saved.find(key, len(rows))
             if found is None:
                 started = time.perf_counter()
                 unbroken = _unbroken(model, images, rows, spec, threat_model, device)

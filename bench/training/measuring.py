@@ -12,6 +12,7 @@ from torch import nn
 
 from bench.datasets.base import Dataset
 from bench.digests import file_digest
+from bench.models.architectures import building
 from bench.training import card, measure, psnr
 from bench.training.card import Card, DenoiserCard, TrainingFacts
 from bench.training.recipe import Recipe
@@ -38,7 +39,7 @@ class Measuring:
     command: str
     tell: Callable[[str], None]
 
-    def card(self, network: nn.Module, weights: Path, facts: TrainingFacts) -> Card | DenoiserCard:
+    def write_card(self, network: nn.Module, weights: Path, facts: TrainingFacts) -> Card | DenoiserCard:
         """The card of the weights as they lie on disk, written beside them.
 
         Args:
@@ -55,6 +56,7 @@ class Measuring:
         saved = SavedVerdicts(
             weights.with_suffix(".measured"),
             weights=file_digest(weights),
+            architecture=building.code_digest(self.recipe.architecture, self.recipe.architecture_args),
             images=self.test_images.digest,
             device=self.device,
         )

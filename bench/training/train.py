@@ -180,7 +180,6 @@ class _Training:
         self.here, self.output, self.tensorboard = here, output, tensorboard
         self.recipe, self.path, self.device = recipe, path, device
         self.progress, self.command = progress, command
-        self.weights = output / f"{recipe.name}.safetensors"
         self.checkpoint = output / f"{recipe.name}.checkpoint"
         self.places, self.init_digest = places, initial.digest(recipe.init)
         self.train_images = self.rest = datasets.load(recipe.dataset, places)
@@ -259,7 +258,7 @@ class _Training:
             self.command,
             tell=lambda text: self._tell(facts, text),
         )
-        made = measuring.card(self._build(), weights, facts)
+        made = measuring.write_card(self._build(), weights, facts)
         return TrainingResult(weights, weights.with_suffix(".json"), made)
 
     def _build(self) -> nn.Module:
@@ -299,9 +298,9 @@ class _Training:
     def _check_output(self) -> None:
         """Refuses a directory that can't be had before anything is trained."""
         try:
-            self.weights.parent.mkdir(parents=True, exist_ok=True)
+            self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise atomic.explain(error, self.weights.parent) from error
+            raise atomic.explain(error, self.output) from error
 
     def _identity(self) -> dict[str, str]:
         """What the weights depend on, so that no checkpoint is taken up by another training."""

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 import bench
+from bench import registry
 from bench.attacks.base import Attack
 from bench.digests import value_digest
+from bench.runner.facts import code_of
 from bench.runner.provenance import version
 from bench.stats import BoolArray
 from bench.store import atomic
@@ -28,14 +30,16 @@ class SavedVerdicts:
     Args:
         path: the file, JSON. One that can't be read is written over, as what it saved is only time.
         weights: sha256 of the weights that are measured.
+        architecture: digest of the code that they are the weights of.
         images: digest of the dataset that they are measured on.
         device: where they are measured: in other arithmetic, a verdict may be another.
     """
 
-    def __init__(self, path: Path, *, weights: str, images: str, device: torch.device) -> None:
+    def __init__(self, path: Path, *, weights: str, architecture: str, images: str, device: torch.device) -> None:
         self.path = path
         self._about = {
             "weights": weights,
+            "architecture": architecture,
             "images": images,
             "device": device.type,
             "threads": torch.get_num_threads() if device.type == "cpu" else 0,
@@ -51,16 +55,19 @@ class SavedVerdicts:
                 **self._about,
                 "attack": spec.model_dump(mode="json"),
                 "revision": attack.revision,
+                "code": code_of(registry.attacks.entry(spec.name)),
                 "libraries": {name: version(name) for name in attack.library},
                 "threat_model": threat_model.model_dump(mode="json"),
                 "samples": list(sample_ids),
             }
         )
 
-    def find(self, key: str) -> tuple[BoolArray, float] | None:
-        """What was found, shape (images of the shard,), and the seconds; ``None`` where nothing was."""
+    def find(self, key: str, count: int) -> tuple[BoolArray, float] | None:
+        """What was found of the shard's ``count`` images, shape (count,), and the seconds; ``None`` where nothing was, or what
+        stands there can't be their verdicts.
+        """
         found = self._shards.get(key)
-        if found is None:
+        if found is None or len(found["unbroken"]) != count or set(found["unbroken"]) - set("01"):
             return None
         verdicts: BoolArray = np.array([letter == "1" for letter in found["unbroken"]], dtype=np.bool_)
         return verdicts, float(found["seconds"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.backends.foolbox import foolbox
+from bench.attacks.pgd import PGD
 from bench.datasets.base import Dataset
 from bench.errors import AttackError
 from bench.stats import BoolArray
@@ -143,8 +145,8 @@ def pgd(images: Dataset, saved: SavedVerdicts, *, steps: int = 5, samples: int =
 def test_a_killed_measurement_goes_on_with_the_next_shard(
     images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def saved(weights: str = "a", data: str = "b") -> SavedVerdicts:
-        return SavedVerdicts(tmp_path / "x.measured", weights=weights, images=data, device=CPU)
+    def saved(weights: str = "a", data: str = "b", code: str = "c") -> SavedVerdicts:
+        return SavedVerdicts(tmp_path / "x.measured", weights=weights, architecture=code, images=data, device=CPU)
 
     with monkeypatch.context() as patch:
         watched(patch, kill_at=3)
@@ -158,13 +160,16 @@ def test_a_killed_measurement_goes_on_with_the_next_shard(
         again = pgd(images, saved())
         assert shards == [90]
         assert again.seconds == pytest.approx(result.seconds)
-        # Another shard, other steps, weights or images are other verdicts.
+        # Another shard, other steps, weights, code or images are other verdicts.
         assert (pgd(images, saved(), samples=150).robust == result.robust[:150]).all()
         assert shards == [90, 45]
         pgd(images, saved(), steps=6)
         pgd(images, saved("b"))
         pgd(images, saved(data="a"))
-        assert shards == [90, 45, *[90] * 9]
+        pgd(images, saved(code="a"))
+        monkeypatch.setattr(PGD, "revision", PGD.revision + 1)
+        pgd(images, saved())
+        assert shards == [90, 45, *[90] * 15]
     saved().forget()
     assert not (tmp_path / "x.measured").exists()
 
@@ -178,9 +183,27 @@ def test_verdicts_that_can_t_be_read_are_measured_anew(
     path = tmp_path / "x.measured"
     path.write_text(text)
     shards = watched(monkeypatch)
-    pgd(images, SavedVerdicts(path, weights="a", images="b", device=CPU))
+    pgd(images, SavedVerdicts(path, weights="a", architecture="c", images="b", device=CPU))
     assert shards == [90] * 3
     assert "x.measured can't be read" in caplog.text
+
+
+@pytest.mark.parametrize("unbroken", ["1", "", "1" * 89, "1" * 91, "x" * 90])
+def test_what_can_t_be_a_shard_s_verdicts_is_measured_anew(
+    images: Dataset, tmp_path: Path, unbroken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.measured"
+
+    def saved() -> SavedVerdicts:
+        return SavedVerdicts(path, weights="a", architecture="c", images="b", device=CPU)
+
+    shards = watched(monkeypatch)
+    right = pgd(images, saved())
+    shards.clear()
+    wrong = {key: {"unbroken": unbroken, "seconds": 1.0} for key in json.loads(path.read_text())}
+    path.write_text(json.dumps(wrong))
+    assert (pgd(images, saved()).robust == right.robust).all()
+    assert shards == [90] * 3
 
 
 def test_watch_looks_and_leaves_the_mode(images: Dataset) -> None:

@@ -41,8 +41,9 @@ def validate(
         suite_recipes.check(loaded)
         print(f"{suite}: fine: {_count(loaded.suite)} (images and models not looked at)")
         return
+    from bench.runner.build_check import build_all
     from bench.runner.devices import choose
-    from bench.runner.preflight import build_all, preflight
+    from bench.runner.preflight import preflight
 
     try:
         plan = preflight(loaded, places)

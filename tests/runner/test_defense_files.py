@@ -19,8 +19,9 @@ from bench.cli.app import app
 from bench.errors import AttackError, SuiteError
 from bench.models.base import Setting
 from bench.models.zoo.cards import cards
+from bench.runner.build_check import build_all
 from bench.runner.options import RunSettings
-from bench.runner.preflight import Plan, build_all, preflight
+from bench.runner.preflight import Plan, preflight
 from bench.runner.run import RunSummary, run_suite
 from bench.runner.worker import Worker
 from bench.suites.load import load_suite

@@ -252,6 +252,17 @@ class Attack(ABC):
             context: threat model, draws, search and batch size.
         """
 
+    def precisions(self, asked: str, device: torch.device) -> tuple[str, ...]:
+        """What it searches in, as records say it; verdicts are always float32.
+
+        Args:
+            asked: the precision of the search as the context says it.
+            device: where the model runs.
+        """
+        if self.chunked:  # libraries know float32 only
+            return ("float32",)
+        return (near_float32(device) if self.fine and asked == "bfloat16" else asked,)
+
     def passes(self, num_classes: int) -> tuple[float, float]:
         """The most (forward, backward) passes that it spends on one sample, for ``bench plan``."""
         raise NotImplementedError

@@ -67,6 +67,10 @@ class Ensemble(Attack):
             result.zero_gradient = None  # they were attacked without gradients
         return result
 
+    def precisions(self, asked: str, device: torch.device) -> tuple[str, ...]:
+        """Those of its stages."""
+        return tuple(sorted({one for _, attack in self.stages for one in attack.precisions(asked, device)}))
+
     def passes(self, num_classes: int) -> tuple[float, float]:
         """Each stage at its budget."""
         costs = [attack.passes(num_classes) for _, attack in self.stages]

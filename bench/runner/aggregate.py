@@ -12,7 +12,7 @@ from bench.runner.asked import asked
 from bench.runner.cell_flags import cell_flags
 from bench.runner.preflight import Plan, PlannedCell
 from bench.runner.provenance import now
-from bench.store.parts import ShardReport
+from bench.store.parts import ShardReport, join_precisions
 from bench.store.records import SMALLER_EPS, CellResult, Cost, Estimate, Flag, StageResult, Status
 from bench.suites.cells import Cell
 from bench.suites.spec import Suite
@@ -73,7 +73,7 @@ def figures(suite: Suite, cell: Cell, rows: pd.DataFrame, reports: list[ShardRep
         stages=_stages(rows, reports),
         cost=_cost(reports, reused=int((rows["stage"] == SMALLER_EPS).sum())),
         flags=cell_flags(suite, cell, rows, reports),
-        precision=" and ".join(sorted({report.precision for report in reports})),
+        precision=join_precisions(one for report in reports for one in report.precisions),
     )
 
 

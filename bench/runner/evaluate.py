@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import registry, threat_models
-from bench.attacks.base import Attack, AttackContext, AttackResult, Samples, near_float32
+from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
 from bench.attacks.time_limit import time_limit
 from bench.datasets.base import image_digest
@@ -29,7 +29,7 @@ from bench.runner.shards import Shard, ShardOutcome
 from bench.runner.watch import Tried, believes_itself, watching
 from bench.runner.worker import Worker
 from bench.store.gallery import IMAGES
-from bench.store.parts import Examples, ShardReport
+from bench.store.parts import Examples, ShardReport, join_precisions
 from bench.store.records import Flag, SampleRecord
 from bench.suites.cells import Cell
 from bench.suites.references import members
@@ -143,11 +143,8 @@ def _agreement(found: AttackResult) -> float | None:
 
 
 def _precision(worker: Worker, cell: Cell, attack: Attack) -> str:
-    """Of the search: libraries know float32 only, and some attacks need it, or nearly."""
-    if attack.chunked:
-        return "float32"
-    found = search_precision(cell.precision, worker.device)
-    return near_float32(worker.device) if attack.fine and found == "bfloat16" else found
+    """Of the search: libraries know float32 only, and some attacks, and stages of an ensemble, need it, or nearly."""
+    return join_precisions(attack.precisions(search_precision(cell.precision, worker.device), worker.device))
 
 
 class _Attacked(NamedTuple):
@@ -168,14 +165,15 @@ def _attacked(
     """Runs the attack on the samples that are left; on all of them where its examples are meant to be reused."""
     chosen = torch.arange(len(samples)) if cell.search == "strongest" else left.nonzero().flatten()
     draws = Draws(cell.seed, cell.attack.name)
-    precision = _precision(worker, cell, attack)
+    asked = search_precision(cell.precision, worker.device)
+    alone = attack.precisions(asked, worker.device)
     context = AttackContext(
         threat_model,
         draws,
         cell.search,
         worker.search_batch_size(attack),
         report,
-        precision=precision,
+        precision=alone[0] if len(alone) == 1 else asked,  # the stages of an ensemble choose theirs themselves
         pinned=worker.pinned,
         compiled=worker.compiles_for(attack),
         graphed=worker.graphs_for(attack),

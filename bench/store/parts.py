@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_type_hints
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA_KEY = b"bench"
+_AND = " and "
 _TYPES = {"str": "string", "int": "int64", "float": "float64", "bool": "bool"}
 
 
@@ -53,7 +54,7 @@ class ShardReport(BaseModel):
     peak_memory: int | None = None
     """bytes, as in :class:`bench.store.records.Cost`"""
     precision: str = "float32"
-    """of the search; verdicts are always float32"""
+    """of the search, joined where stages of an ensemble differ; verdicts are always float32"""
     stages: tuple[StageCost, ...] = ()
     flags: tuple[Flag, ...] = ()
     zero_gradient: int = 0
@@ -66,6 +67,16 @@ class ShardReport(BaseModel):
     """samples that the attack left robust"""
     silent: int = 0
     """of these, samples of which the attack had a verified adversarial point and returned another one"""
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Those of the search, one by one."""
+        return tuple(self.precision.split(_AND))
+
+
+def join_precisions(precisions: Iterable[str]) -> str:
+    """As records say them: ``bfloat16 and tf32``."""
+    return _AND.join(sorted(set(precisions)))
 
 
 class Examples(NamedTuple):

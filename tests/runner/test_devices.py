@@ -79,6 +79,22 @@ def test_libraries_search_in_float32_whatever_is_asked(tmp_path: Path) -> None:
     assert {one.attack.name: one.precision for one in summary.results} == {"pgd": "bfloat16", "square": "float32"}
 
 
+def test_the_record_of_an_ensemble_names_every_precision_of_its_stages(tmp_path: Path) -> None:
+    attacks = ["apgd-ce, square", "apgd-ce", "square"]
+    said = ", ".join(f"{{{{name: autoattack, version: custom, attacks: [{one}], n_queries: 5}}}}" for one in attacks)
+    text = SUITE.replace("zoo:mnist_standard, ", "").replace("{{name: apgd, steps: 10}}", said)
+    path = tmp_path / "ensembles.yaml"
+    path.write_text(text.format(precision="bfloat16"))
+    summary = run_suite(load_suite(path), RunSettings(tmp_path, device="cpu", places=Places(download=False)))
+    found = [(one.attack.args.get("attacks"), one.precision) for one in summary.results]
+    assert found == [
+        (None, "bfloat16"),
+        (["apgd-ce", "square"], "bfloat16 and float32"),
+        (["apgd-ce"], "bfloat16"),
+        (["square"], "float32"),
+    ]
+
+
 def test_a_pinned_batch_gives_the_same_rows_in_every_batch_size_that_is_pinned(tmp_path: Path) -> None:
     """Shards of 13 in batches of 16: with the shape pinned, rows don't know how full their batch was."""
     _, one = run(tmp_path, "float32", batch_size=16, pin_batch=True)

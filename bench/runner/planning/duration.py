@@ -69,7 +69,7 @@ def correction(speed: RowSpeed, spending: Spending, device: str) -> float | None
     reports = [
         one
         for one in spending.reports
-        if one.device == device and one.precision in (speed.precision, "tf32", "float32")
+        if one.device == device and {*one.precisions} <= {speed.precision, "tf32", "float32"}
     ]
     took = sum(report.seconds for report in reports)
     if took < EVIDENCE:

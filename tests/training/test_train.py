@@ -28,7 +28,7 @@ from bench.training.train import Progress, TrainingResult, train
 RECIPES = Path(__file__).parents[2] / "recipes"
 ZOO = Path(__file__).parents[2] / "bench" / "models" / "zoo"
 NAMES = ("mnist_standard", "mnist_fgsm", "mnist_pgd", "mnist_trades", "mnist_mixed")
-CIFAR10 = ("cifar10_small_standard", "cifar10_small_pgd")
+CIFAR10 = ("cifar10_small_standard", "cifar10_small_fgsm")
 
 
 def run(mini: Path, output: Path, *overrides: str, resume: bool = True) -> TrainingResult:

@@ -296,4 +296,4 @@ def _changed(x_adv: Tensor, x: Tensor) -> Tensor:
 def _quiet(context: AttackContext, broken: Tensor) -> AttackContext:
     """A phase doesn't know what the runs have finished, but whoever listens may stop it."""
     done, robust = int(broken.sum()), int((~broken).sum())
-    return replace(context, report=lambda finished, left: context.report(done, robust))
+    return replace(context, report=lambda finished, left, stage="": context.report(done, robust, stage))

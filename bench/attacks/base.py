@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.draws import Draws
+from bench.attacks.listener import Listener, nobody
 from bench.store.parts import StageCost
 from bench.store.records import Flag
 from bench.threat_models.base import ThreatModel
@@ -113,7 +113,7 @@ class AttackContext:
         search: ``first_success`` stops a sample at its first success, ``strongest`` spends the whole budget and keeps the
             point of highest loss.
         batch_size: the most samples of one pass; the engine halves it when memory runs out.
-        report: called with (samples finished, samples still robust) as the attack goes on.
+        report: hears how the attack goes on.
         precision: of the search: ``float32``, or ``bfloat16`` or ``tf32`` (a GPU's) with every success verified in float32.
         pinned: whether every pass has exactly ``batch_size`` rows, so that kernels give each sample the same bits in
             every batch.
@@ -130,7 +130,7 @@ class AttackContext:
     draws: Draws
     search: str = "first_success"
     batch_size: int = 256
-    report: Callable[[int, int], None] = field(default=lambda finished, robust: None)
+    report: Listener = nobody
     precision: str = "float32"
     pinned: bool = False
     compiled: bool = False

@@ -21,6 +21,7 @@ from bench.attacks.batch import Batch, Seen, lies_channels_last, on_cpu, picked
 from bench.attacks.checked import keys_of
 from bench.attacks.kept import Kept
 from bench.attacks.lanes import Lanes
+from bench.attacks.listener import Signs
 from bench.attacks.looks import Looks
 from bench.attacks.losses import answers, margin, pursued
 from bench.attacks.minimum_norm import closeness
@@ -93,6 +94,7 @@ class _Search:
         """whether the images may yet be laid out anew"""
         self.channels_last = False
         self.waiting = list(range(n))
+        self.signs = Signs(self._say)
         self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
 
     def run(self) -> AttackResult:
@@ -108,8 +110,13 @@ class _Search:
                 seen = self._lay_out(seen)
             self._keep(self.batch, self.batch.x_adv, seen)
             self._advance(seen)
+            self.signs()
         self.looks.any(self.kept.broken)  # nothing that isn't finite goes unseen
         return self._result()
+
+    def _say(self) -> None:
+        robust = self.lanes.samples - int(self.lanes.any(self.kept.broken).sum())
+        self.context.report(self.left // self.lanes.lanes, robust)
 
     def _result(self) -> AttackResult:
         """What was found, of each sample in the lane that found most."""
@@ -382,8 +389,7 @@ class _Search:
             self.kept.best[place[left]] = batch.x_adv[rows[left]]
         if bool(gone.any()):
             self.left += int(gone.sum())
-            robust = self.lanes.samples - int(self.lanes.any(self.kept.broken).sum())
-            self.context.report(self.left // self.lanes.lanes, robust)
+            self.signs.say()
         again = ~gone
         return self._fresh(place[again], run[again] + 1) if bool(again.any()) else None
 

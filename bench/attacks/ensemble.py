@@ -78,8 +78,8 @@ class Ensemble(Attack):
 
 
 def _stage_context(context: AttackContext, name: str, total: int, alive: int, *, first: bool) -> AttackContext:
-    def report(finished: int, robust: int) -> None:
-        context.report(total - alive + min(finished, alive - robust), robust)
+    def report(finished: int, robust: int, stage: str = "") -> None:
+        context.report(total - alive + min(finished, alive - robust), robust, stage or name)
 
     search = context.search if first else "first_success"
     return replace(context, stage=name, search=search, report=report)

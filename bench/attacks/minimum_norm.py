@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
 from bench.attacks.batch import Batch, Seen, per_image
+from bench.attacks.listener import nobody
 from bench.attacks.losses import margin
 from bench.attacks.search_attack import Look, SearchAttack
 
@@ -127,7 +128,7 @@ def _shorten(
         return
     line = _Line(attack, result.x_adv[rows])
     # In float32: the line knows samples by their place, which a second search would change.
-    found = line.run(model, samples.take(rows), replace(context.exact(), report=lambda finished, robust: None))
+    found = line.run(model, samples.take(rows), replace(context.exact(), report=nobody))
     now = context.threat_model.distance(found.x_adv, samples.x[rows])
     shorter = (now > 0) & (now < distance[rows])
     result.x_adv[rows[shorter]] = found.x_adv[shorter]

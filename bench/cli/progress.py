@@ -127,12 +127,13 @@ class Plain(_Counted):
         if self.pending or failed:
             self._line(f"{label}: {outcome} ({duration(time.monotonic() - self.cell_clock)})")
 
-    def attacking(self, finished: int, robust: int) -> None:
+    def attacking(self, finished: int, robust: int, stage: str = "") -> None:
         """A sign of life inside a long attack."""
         if time.monotonic() - self.last > QUIET_SECONDS:
             self._line(
                 f"[{self.number}/{self.cells}] {self.label}: {self.of} of {self.pending} saved, "
-                f"{robust} {self.word} in this shard"
+                f"{robust} {self.word} in this shard{f', in {stage}' if stage else ''} "
+                f"({duration(time.monotonic() - self.cell_clock)})"
             )
 
     def shard_done(self, samples: int, robust: int) -> None:
@@ -200,7 +201,7 @@ class Live(_Counted):
         self.whole = self.bars.add_task("", head="", tail="", total=1)
         self.inner = self.bars.add_task("", head="", tail="", total=1, visible=False)
         self.active = False
-        self.shard_finished = 0
+        self.shard_finished, self.stage = 0, ""
 
     def begin(self, cells: int, done: int, samples: int) -> None:
         """Shows the bars."""
@@ -211,13 +212,13 @@ class Live(_Counted):
     def cell_started(self, cell: Cell, number: int, pending: int) -> None:
         """Starts the inner bar."""
         super().cell_started(cell, number, pending)
-        self.active, self.shard_finished = True, 0
+        self.active, self.shard_finished, self.stage = True, 0, ""
         self._redraw()
 
     def row_started(self, label: str, pending: int) -> None:
         """Starts the inner bar."""
         super().row_started(label, pending)
-        self.active, self.shard_finished = True, 0
+        self.active, self.shard_finished, self.stage = True, 0, ""
         self._redraw()
 
     def row_done(self, label: str, outcome: str, *, failed: bool) -> None:
@@ -227,15 +228,15 @@ class Live(_Counted):
         self.active = False
         self._redraw()
 
-    def attacking(self, finished: int, robust: int) -> None:
+    def attacking(self, finished: int, robust: int, stage: str = "") -> None:
         """Moves the inner bar."""
-        self.shard_finished = finished
+        self.shard_finished, self.stage = finished, stage
         self._redraw()
 
     def shard_done(self, samples: int, robust: int) -> None:
         """Moves both bars."""
         super().shard_done(samples, robust)
-        self.shard_finished = 0
+        self.shard_finished, self.stage = 0, ""
         self._redraw()
 
     def cell_done(self, result: CellResult) -> None:
@@ -265,10 +266,11 @@ class Live(_Counted):
         tail = f"{self.done}/{self.cells} cells · {self.speed:.1f} samples/s · about {self.left} left"
         self.bars.update(self.whole, head="suite", tail=tail, total=max(self.samples, 1), completed=self.evaluated)
         robust = f"{100 * self.robust / self.of:.1f} % {self.word} so far" if self.of else ""
+        tail = " · ".join(filter(None, (self.stage, robust)))
         self.bars.update(
             self.inner,
             head=self.label,
-            tail=robust,
+            tail=tail,
             total=max(self.pending, 1),
             completed=self.of + self.shard_finished,
             visible=self.active,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from bench.attacks.listener import Listener
 from bench.datasets.base import image_digest
 from bench.datasets.corruptions.base import Corruptions, Pixels
 from bench.runner.devices import describe
@@ -49,9 +50,7 @@ class Kept:
         return made
 
 
-def evaluate_corrupted(
-    worker: Worker, images: Images, shard: CorruptedShard, report: Callable[[int, int], None]
-) -> CorruptedOutcome:
+def evaluate_corrupted(worker: Worker, images: Images, shard: CorruptedShard, report: Listener) -> CorruptedOutcome:
     """Evaluates one shard, in pieces of the suite's shards.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from bench import registry, threat_models
 from bench.attacks.base import Attack, AttackContext, AttackResult, Samples
 from bench.attacks.draws import Draws, global_seed
+from bench.attacks.listener import Listener
 from bench.attacks.time_limit import time_limit
 from bench.datasets.base import image_digest
 from bench.errors import AttackError
@@ -36,7 +36,7 @@ from bench.suites.references import members
 from bench.threat_models.base import ThreatModel
 
 
-def evaluate(worker: Worker, shard: Shard, report: Callable[[int, int], None]) -> ShardOutcome:
+def evaluate(worker: Worker, shard: Shard, report: Listener) -> ShardOutcome:
     """Evaluates one shard.
 
     Args:
@@ -160,7 +160,7 @@ def _attacked(
     samples: Samples,
     left: Tensor,
     threat_model: ThreatModel,
-    report: Callable[[int, int], None],
+    report: Listener,
 ) -> _Attacked:
     """Runs the attack on the samples that are left; on all of them where its examples are meant to be reused."""
     chosen = torch.arange(len(samples)) if cell.search == "strongest" else left.nonzero().flatten()

@@ -19,8 +19,8 @@ class Progress(Protocol):
     def cell_started(self, cell: Cell, number: int, pending: int) -> None:
         """A cell starts: its number from 1, and its samples still to evaluate."""
 
-    def attacking(self, finished: int, robust: int) -> None:
-        """Inside a shard: samples that the attack has finished with, samples still robust."""
+    def attacking(self, finished: int, robust: int, stage: str = "") -> None:
+        """Inside a shard: samples that the attack has finished with, samples still robust, the part of an ensemble at work."""
 
     def shard_done(self, samples: int, robust: int) -> None:
         """A shard is saved: its samples, and how many of them are robust."""
@@ -53,7 +53,7 @@ class Silent:
     def cell_started(self, cell: Cell, number: int, pending: int) -> None:
         """See :class:`Progress`."""
 
-    def attacking(self, finished: int, robust: int) -> None:
+    def attacking(self, finished: int, robust: int, stage: str = "") -> None:
         """See :class:`Progress`."""
 
     def shard_done(self, samples: int, robust: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.draws import global_seed
+from bench.attacks.listener import nobody
 from bench.datasets.base import Dataset
 from bench.datasets.held_out import disjoint
 from bench.errors import ModelError, UnknownNameError
@@ -215,7 +216,7 @@ class _Evaluate:
         for index, start in enumerate(range(0, len(self.dataset), size)):
             members = tuple(range(start, min(start + size, len(self.dataset))))
             shard = Shard(cell, _name(cell), index, members, "all", examples)
-            outcome = evaluate(self.worker, shard, lambda finished, robust: None)
+            outcome = evaluate(self.worker, shard, nobody)
             records += outcome.records
             if outcome.examples is not None:
                 images.append(outcome.examples.images)

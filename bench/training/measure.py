@@ -14,6 +14,7 @@ from torch import nn
 from bench import attacks, registry, threat_models
 from bench.attacks.base import AttackContext, Samples
 from bench.attacks.draws import Draws
+from bench.attacks.listener import Listener, nobody
 from bench.datasets.base import Dataset
 from bench.models.wrapper import CountedModel
 from bench.runner.batch_size import find_batch_size
@@ -72,6 +73,7 @@ def attacked(
     threat_model: ThreatModelSpec,
     device: torch.device,
     report: Callable[[int, int], None],
+    listener: Listener = nobody,
     saved: SavedVerdicts | None = None,
 ) -> Attacked:
     """Attacks the images that are classified correctly and judges what comes back.
@@ -106,7 +108,7 @@ def attacked(
             found = None if saved is None else saved.find(key, len(rows))
             if found is None:
                 started = time.perf_counter()
-                unbroken = _unbroken(model, images, rows, spec, threat_model, device)
+                unbroken = _unbroken(model, images, rows, spec, threat_model, device, listener)
                 found = unbroken, time.perf_counter() - started
                 if saved is not None:
                     saved.save(key, *found)
@@ -130,6 +132,7 @@ def _unbroken(
     spec: AttackSpec,
     threat_model: ThreatModelSpec,
     device: torch.device,
+    listener: Listener,
 ) -> BoolArray:
     """Which of these images withstand the attack, shape (len(rows),)."""
     if not len(rows):
@@ -141,7 +144,9 @@ def _unbroken(
     fast = device.type == "cuda" and not attack.chunked
     precision = search_precision("auto", device) if fast else "float32"
     size = find_batch_size(model, samples.x[:1]) if fast else BATCH_SIZE
-    context = AttackContext(ball, Draws(0, spec.name), batch_size=size, precision=precision, graphed=fast, fill=fast)
+    context = AttackContext(
+        ball, Draws(0, spec.name), batch_size=size, report=listener, precision=precision, graphed=fast, fill=fast
+    )
     result = attack.run(model, samples, context)
     model.forget_compiled()
     verdict = judge(

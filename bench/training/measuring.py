@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,29 @@ from bench.training import card, measure, psnr
 from bench.training.card import Card, DenoiserCard, TrainingFacts
 from bench.training.recipe import Recipe
 from bench.training.verdicts import SavedVerdicts
+
+QUIET_SECONDS = 60.0
+"""Lines inside a long attack come at most this often."""
+
+
+class Slowly:
+    """A line now and then inside a long attack.
+
+    Args:
+        tell: called with it.
+        place: attack and threat model.
+    """
+
+    def __init__(self, tell: Callable[[str], None], place: str) -> None:
+        self._tell, self._place, self._last = tell, place, time.monotonic()
+
+    def __call__(self, finished: int, robust: int, stage: str = "") -> None:
+        """See :class:`bench.attacks.listener.Listener`."""
+        now = time.monotonic()
+        if now - self._last > QUIET_SECONDS:
+            self._last = now
+            where = f", in {stage}" if stage else ""
+            self._tell(f"{self._place}: {robust} of those under attack robust so far{where}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +131,7 @@ class Measuring:
                         threat_model=threat_model,
                         device=self.device,
                         report=tell,
+                        listener=Slowly(self.tell, place),
                         saved=saved,
                     )
                 )

@@ -113,6 +113,19 @@ def test_plain_lines_elsewhere(
     assert any("samples/s, about" in line for line in lines)
 
 
+def test_lines_inside_a_long_ensemble_name_its_part_and_differ(
+    suite: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "QUIET_SECONDS", 0.0)
+    path = suite(samples=4, attacks="{name: autoattack, version: custom, attacks: [apgd-ce, square], n_queries: 9}")
+    settings = RunSettings(path.parent / "results", device="cpu", places=Places(download=False))
+    run_suite(load_suite(path), settings, make_progress())
+    lines = capsys.readouterr().err.splitlines()
+    assert any(
+        re.search(r"autoattack: 0 of 4 saved, \d robust in this shard, in apgd-ce \(\d+ s\)$", line) for line in lines
+    ), lines
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
 def test_a_log_that_cannot_be_written_stops_nothing(suite: Write, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     class Full:

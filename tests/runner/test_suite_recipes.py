@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.attacks.listener import nobody
 from bench.digests import file_digest
 from bench.errors import Interrupted, SuiteError
 from bench.runner.events import Silent
@@ -239,6 +240,6 @@ def test_weights_travel_with_their_card(
     node = packed.open(lambda value: value)
     assert isinstance(node, NodeEvaluator)
     planned = plan.cells[0]
-    outcome = node(Shard(planned.cell, planned.id, 0, tuple(range(20)), "none"), lambda finished, robust: None)
+    outcome = node(Shard(planned.cell, planned.id, 0, tuple(range(20)), "none"), nobody)
     assert isinstance(outcome, ShardOutcome)
     assert sum(record.robust for record in outcome.records) == 20 * here.metrics["robust_accuracy"].value  # type: ignore[operator]

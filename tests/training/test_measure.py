@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.datasets.base import Dataset
 from bench.errors import AttackError
 from bench.stats import BoolArray
 from bench.suites.spec import AttackSpec, ThreatModelSpec
-from bench.training import measure
+from bench.training import measure, measuring
 from bench.training.method_parameters import PGDParams
 from bench.training.verdicts import SavedVerdicts
 
@@ -105,6 +106,29 @@ def test_the_robust_images_of_a_linear_model_are_the_known_ones(images: Dataset,
     assert [finished for finished, _ in told] == [256, 300]
     assert told[-1][1] == expected.sum()
     assert result.attack.id == ("pgd-40" if attack.name == "pgd" else "autoattack")
+
+
+def test_a_long_measurement_says_now_and_then_what_is_at_work(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, lines = Linear(), list[str]()
+    monkeypatch.setattr(measuring, "QUIET_SECONDS", 0.0)
+    spec = AttackSpec(name="autoattack", args={"version": "custom", "attacks": ["apgd-ce", "square"], "n_queries": 20})
+    measure.attacked(
+        network,
+        images,
+        measure.clean(network, images, CPU),
+        attack=spec,
+        threat_model=ThreatModelSpec(norm="linf", eps=EPS),
+        device=CPU,
+        report=lambda finished, robust: None,
+        listener=measuring.Slowly(lines.append, "autoattack under Linf 1/20"),
+    )
+    assert re.fullmatch(r"autoattack under Linf 1/20: \d+ of those under attack robust so far, in apgd-ce", lines[0])
+    assert lines[-1].endswith("robust so far, in square")
+    lines.clear()
+    monkeypatch.setattr(measuring, "QUIET_SECONDS", 60.0)
+    slowly = measuring.Slowly(lines.append, "pgd")
+    slowly(3, 20)
+    assert not lines
 
 
 class Killed(BaseException):

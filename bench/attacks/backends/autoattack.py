@@ -73,7 +73,7 @@ class ReferenceAutoAttack(Attack):
                 robust[broken] = False
                 seconds = time.perf_counter() - started
                 stages.append(StageCost(name=stage, attacked=len(alive), broken=len(broken), seconds=seconds))
-                context.report(len(samples) - int(robust.sum()), int(robust.sum()))
+                context.report(len(samples) - int(robust.sum()), int(robust.sum()), stage)
             if context.search == "strongest" and len(samples):
                 self._strengthen(model, samples, context, result, log)
         result.iterations.fill_(-1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from bench.attacks.listener import Listener
 from bench.errors import SchemaError, WriteError
 from bench.runner.corrupted_shard import Images, evaluate_corrupted
 from bench.runner.evaluate import evaluate
@@ -11,9 +10,7 @@ from bench.runner.shards import AnyOutcome, AnyShard, Failure, Shard, failure_of
 from bench.runner.worker import Worker
 
 
-def attempt(
-    worker: Worker, images: Images | None, shard: AnyShard, report: Callable[[int, int], None]
-) -> AnyOutcome | Failure:
+def attempt(worker: Worker, images: Images | None, shard: AnyShard, report: Listener) -> AnyOutcome | Failure:
     """Loads what the shard needs, and evaluates it.
 
     Args:

@@ -42,6 +42,7 @@ class Member:
         heard: when it last gave a sign of life.
         asked: reference to the sign of life that it is asked for.
         finished: samples of its shard that are done.
+        stage: the part of an ensemble that is at work on it.
         done: shards that it has finished.
     """
 
@@ -57,7 +58,12 @@ class Member:
     heard: float = field(default_factory=time.monotonic)
     asked: Any = None  # Any: Ray's
     finished: int = 0
+    stage: str = ""
     done: int = 0
+
+    def begins(self) -> None:
+        """With the first of its shards."""
+        self.since, self.finished, self.stage = time.monotonic(), 0, ""
 
 
 class WorkerLine(NamedTuple):
@@ -85,7 +91,7 @@ def line(member: Member) -> WorkerLine:
     if not member.jobs:
         return WorkerLine(place, member.device, "idle", 0, 0, seconds, member.done)
     shard = member.jobs[0].shard
-    state = f"{shard.cell.label} [{shard.index}]"
+    state = " ".join(filter(None, (f"{shard.cell.label} [{shard.index}]", member.stage)))
     return WorkerLine(place, member.device, state, member.finished, len(shard.members), seconds, member.done)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from bench.attacks.listener import Listener
 from bench.runner.shards import AnyOutcome, AnyShard, Failure
 
-Report = Callable[[int, int], None]
 Get = Callable[[Any], Any]  # Any: a reference in an object store, and what it stands for
 
 
@@ -19,7 +19,7 @@ class Evaluator(Protocol):
         """For people."""
         ...
 
-    def __call__(self, shard: AnyShard, report: Report) -> AnyOutcome | Failure:
+    def __call__(self, shard: AnyShard, report: Listener) -> AnyOutcome | Failure:
         """Evaluates a shard.
 
         Args:

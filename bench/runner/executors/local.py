@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from bench.attacks.listener import Listener
 from bench.datasets.corruptions.base import Corruptions
 from bench.runner.corrupted_shard import Kept
 from bench.runner.executors.attempt import attempt
@@ -24,7 +25,7 @@ class LocalExecutor:
 
     ahead: float = 1
 
-    def __init__(self, worker: Worker, images: Corruptions | None, report: Callable[[int, int], None]) -> None:
+    def __init__(self, worker: Worker, images: Corruptions | None, report: Listener) -> None:
         self._worker, self._report = worker, report
         self._images = None if images is None else Kept(images)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bench import heap, models
+from bench.attacks.listener import Listener
 from bench.datasets.base import Dataset
 from bench.datasets.corruptions import open_corruptions
 from bench.datasets.corruptions.base import Pixels
@@ -16,7 +17,6 @@ from bench.errors import ModelError
 from bench.runner.corrupted_shard import Images, Kept
 from bench.runner.devices import describe
 from bench.runner.executors.attempt import attempt
-from bench.runner.executors.evaluator import Report
 from bench.runner.executors.opening import worker_of
 from bench.runner.shards import AnyOutcome, AnyShard, CorruptedShard, Failure, failure_of
 from bench.suites.corruption_cells import CorruptionCell
@@ -62,7 +62,7 @@ class NodeEvaluator:
         """For people."""
         return describe(self._worker.device)
 
-    def __call__(self, shard: AnyShard, report: Report) -> AnyOutcome | Failure:
+    def __call__(self, shard: AnyShard, report: Listener) -> AnyOutcome | Failure:
         """See :class:`bench.runner.executors.evaluator.Evaluator`."""
         torch.set_num_threads(self._luggage.settings.cluster.cpus_per_worker)  # it is a setting of each thread
         cell = shard.cell

@@ -140,7 +140,8 @@ class RayExecutor:
             member.asked = member.actor.beat.remote()
         elif self._ready([member.asked]):
             try:
-                member.finished = self._cluster.ray.get(member.asked).finished
+                beat = self._cluster.ray.get(member.asked)
+                member.finished, member.stage = beat.finished, beat.stage
             except self._cluster.ray.exceptions.RayError as error:
                 self._end(member, _why(error))
                 return
@@ -189,7 +190,7 @@ class RayExecutor:
         if shard is None:
             return
         if not member.jobs:
-            member.since, member.finished = time.monotonic(), 0
+            member.begins()
         member.model = shard.cell.model.id
         member.jobs.append(Job(shard, member.actor.evaluate.remote(self._travel(shard))))
 
@@ -242,7 +243,8 @@ class RayExecutor:
             self._end(member, outcome.reason)
             return
         job = member.jobs.popleft()
-        member.since, member.finished, member.done = time.monotonic(), 0, member.done + 1
+        member.begins()
+        member.done += 1
         self._trials.pop(_key(job.shard), None)
         yield Finished(job.shard, outcome)
 

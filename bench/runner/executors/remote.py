@@ -16,10 +16,11 @@ BEAT = "beat"
 
 
 class Beat(NamedTuple):
-    """A sign of life: samples of the present shard that are finished, and those still robust or right."""
+    """A sign of life: samples of the present shard that are finished, those still robust or right, and what is at work."""
 
     finished: int
     robust: int
+    stage: str = ""
 
 
 class Remote:
@@ -47,8 +48,8 @@ class Remote:
         """Answers whatever the other thread does, unless the process hangs."""
         return self._beat
 
-    def _report(self, finished: int, robust: int) -> None:
-        self._beat = Beat(finished, robust)
+    def _report(self, finished: int, robust: int, stage: str = "") -> None:
+        self._beat = Beat(finished, robust, stage)
 
 
 def actor(node: str, *, cpus: float, gpus: float) -> Any:  # Any: Ray's handle

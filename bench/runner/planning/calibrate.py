@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 
+from bench.attacks.listener import nobody
 from bench.runner.corruption_plan import PlannedCorruption
 from bench.runner.devices import describe, search_precision
 from bench.runner.evaluate import evaluate
@@ -212,7 +213,7 @@ def _attacked(worker: Worker, cell: Cell, attack: AttackSpec, members: tuple[int
 
 
 def _took(worker: Worker, shard: Shard) -> _Took:
-    report = evaluate(worker, shard, lambda finished, robust: None).report
+    report = evaluate(worker, shard, nobody).report
     count = report.samples
     return _Took(report.seconds, report.backwards / count, (report.forwards - report.backwards) / count)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import threat_models
+from bench.attacks.listener import nobody
 from bench.attacks.losses import margin
 from bench.datasets.base import Dataset
 from bench.models.wrapper import CountedModel
@@ -147,7 +148,7 @@ def tried(control: Control, cell: Cell, places: Places, device: torch.device) ->
     worker = Worker(control.dataset, places, device)
     worker.adopt(SPEC, control.model.to(device), keep=True)
     members = tuple(range(len(control.dataset)))
-    outcome = evaluate(worker, Shard(plain, "control", 0, members, "none"), lambda finished, robust: None)
+    outcome = evaluate(worker, Shard(plain, "control", 0, members, "none"), nobody)
     return ProbeResult(
         name=f"control:{cell.attack_id}",
         attack=cell.attack,

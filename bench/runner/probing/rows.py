@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.attacks.listener import nobody
 from bench.audit.evidence import kind
 from bench.errors import StoreError
 from bench.runner.evaluate import evaluate
@@ -172,16 +173,12 @@ def _sources(plan: Plan, rows: Sequence[ProbedRow], worker: Worker, progress: Pr
         )  # fmt: skip
         progress.note(f"audit: making examples of {model} under {threat_model.label} for other rows")
         try:
-            outcome = evaluate(worker, Shard(cell, "probe", 0, members, "all"), _silent)
+            outcome = evaluate(worker, Shard(cell, "probe", 0, members, "all"), nobody)
         except (Exception, SystemExit):  # noqa: BLE001 (without its examples; the rows say so)
             continue
         if outcome.examples is not None:
             made[model, threat_model] = torch.from_numpy(outcome.examples.images)
     return made
-
-
-def _silent(finished: int, robust: int) -> None:
-    """Nobody hears how far a probe is."""
 
 
 class _Controls:
@@ -288,7 +285,7 @@ class _Row:
 
         def run() -> ProbeResult:
             started = time.perf_counter()
-            outcome = evaluate(self._worker, Shard(cell, "probe", 0, self._members, "none"), _silent)
+            outcome = evaluate(self._worker, Shard(cell, "probe", 0, self._members, "none"), nobody)
             return ProbeResult(
                 name=name,
                 attack=attack,

@@ -1,0 +1,51 @@
+"""What a search tells while it goes on: a sign of life now and then, and which part of an ensemble is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+
+from bench import attacks
+from bench.attacks import listener
+from bench.attacks.base import AttackContext
+from bench.suites.spec import AttackSpec
+
+Make = Callable[..., AttackContext]
+Said = list[tuple[int, int, str]]
+
+
+def hear(said: Said, case: Any, context: AttackContext, name: str, **args: object) -> None:
+    attack = attacks.build(AttackSpec(name=name, args=args), "linf")
+    heard = replace(context, report=lambda finished, robust, stage="": said.append((finished, robust, stage)))
+    attack.run(case.model, case.samples, heard)
+
+
+def test_a_long_search_without_news_gives_signs_of_life(
+    linear: Any, context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: Said = []
+    eps = Fraction(float(linear.linf.min()) / 2)  # nothing can be broken, so that nobody leaves before the end
+    hear(said, linear, context("linf", eps), "pgd", steps=6)
+    assert said == [(64, 64, "")]
+    said.clear()
+    monkeypatch.setattr(listener, "EVERY_SECONDS", 0.0)
+    hear(said, linear, context("linf", eps), "pgd", steps=6)
+    assert len(said) >= 6
+    assert said[0] == (0, 64, "")
+    assert said[-1] == (64, 64, "")
+
+
+def test_an_ensemble_says_which_part_is_at_work(linear: Any, context: Make) -> None:
+    said: Said = []
+    eps = Fraction(float(linear.linf.median()) * 1.001)
+    hear(said, linear, context("linf", eps), "autoattack", version="custom", attacks=["apgd-ce", "square"], n_queries=9)
+    robust = int((linear.linf > float(eps)).sum())
+    assert list(dict.fromkeys(stage for _, _, stage in said)) == ["apgd-ce", "square"]
+    assert all(0 <= finished <= 64 and robust <= left <= 64 for finished, left, _ in said)
+    assert said[-1][1] == robust
+    assert torch.tensor([left for _, left, _ in said]).diff().le(0).all()  # what is broken stays broken

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ LENGTH = {"mnist": 4000, "cifar10": 50_000}
 CASES = {
     "mnist": ("mnist", "mnist_cnn", "{name: pgd, eps: 0.3, steps: 7}", (1, 28, 28)),
     "cifar": ("cifar10", "preact_resnet", FGSM, (3, 32, 32)),
+    "cifar-small": (
+        "cifar10",
+        "{name: preact_resnet, width: [64, 96, 128], stem: 32, stem_stride: 2, activation: silu}",
+        FGSM,
+        (3, 32, 32),
+    ),
     "cifar-pgd": ("cifar10", "preact_resnet", "{name: pgd, eps: 8/255, steps: 7}", (3, 32, 32)),
     "resnet18": ("cifar10", "resnet18", FGSM, (3, 32, 32)),
     "resnet18-pgd": ("cifar10", "resnet18", "{name: pgd, eps: 8/255, steps: 7}", (3, 32, 32)),
@@ -147,7 +154,8 @@ def measured(case: str, asked: argparse.Namespace, device: torch.device, directo
     said = {"dataset": dataset, "architecture": architecture, "method": method, "flip": flip}
     path.write_text(RECIPE.format(precision=asked.precision, batch_size=asked.batch_size, **said))
     recipe, images = load(path), noise(shape, LENGTH[dataset])
-    state = loop.fresh(recipe, lambda: building.build(architecture, {}, num_classes=10), device)
+    build = partial(building.build, recipe.architecture, recipe.architecture_args, num_classes=10)
+    state = loop.fresh(recipe, build, device)
     times = []
     for _ in range(asked.rounds + 1):
         least = timed(lambda: bare(recipe, state.model, images, device, asked.steps), device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,7 @@ def resolved(recipe: Recipe, device: torch.device) -> str:
 
     ``auto`` takes bfloat16 on CPUs with AVX512-BF16, too: large batches of a training gain from it, an attack's hardly do.
     """
-    vectors: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)  # Any: torch doesn't declare it; since 2.7
-    if recipe.precision == "auto" and device.type == "cpu" and vectors():
+    if recipe.precision == "auto" and devices.bfloat16_vectors(device):
         return "bfloat16"
     return devices.search_precision(recipe.precision, device)
 

@@ -106,6 +106,8 @@ class Problem:
         self.ball, self.norm = threat_models.build(norm, Fraction(eps)), norm
         self.passes: tuple[float, float] | None = None
         """forward and backward passes for each image, of our last attack"""
+        self.stages = ""
+        """seconds of its stages, for people"""
 
     def ours(
         self,
@@ -123,6 +125,7 @@ class Problem:
         with heap.kept():  # as a run does; peers have malloc as a process of their own would have it
             found = attack.run(self.network, self.samples, context)
         self.passes = float(found.forwards.mean()), float(found.backwards.mean())
+        self.stages = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in found.stages)
         return found.x_adv
 
     def compile(self) -> None:
@@ -357,7 +360,7 @@ def compare(name: str, rounds: int, without: list[str]) -> None:
     peers = [one for one in contestants if one in ("pyautoattack", "foolbox", "art", "float32")]
     seconds: dict[str, list[float]] = {one: [] for one in contestants}
     found: dict[str, Found] = {}
-    passes: dict[str, tuple[float, float]] = {}
+    spent: dict[str, str] = {}
     if any(one.endswith("-compiled") for one in contestants):
         problem.compile()
     for _ in range(1 if name in ONCE else rounds):
@@ -367,18 +370,14 @@ def compare(name: str, rounds: int, without: list[str]) -> None:
                 x_adv = call()
             seconds[one].append(time.perf_counter() - started)
             if problem.passes is not None:
-                passes[one] = problem.passes
+                spent[one] = f", {problem.passes[0]:.0f} forward and {problem.passes[1]:.0f} backward passes an image"
+                spent[one] += f" ({problem.stages})" if problem.stages else ""
             found[one] = problem.judged(x_adv)
     for one in contestants:
         result = found[one]
-        spent = (
-            ""
-            if one not in passes
-            else f", {passes[one][0]:.0f} forward and {passes[one][1]:.0f} backward passes an image"
-        )
         print(
             f"{name}: {one}: {statistics.median(seconds[one]):.1f} s, {int(result.robust.sum())} of "
-            f"{len(problem.samples)} clean-correct images robust, median distance {result.distance:.4g}{spent}"
+            f"{len(problem.samples)} clean-correct images robust, median distance {result.distance:.4g}{spent.get(one, '')}"
         )
     for one in contestants:
         for peer in peers:

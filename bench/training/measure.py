@@ -86,6 +86,7 @@ def attacked(
         threat_model: as in a suite.
         device: where the network is.
         report: called with (images finished, images still robust) after every shard.
+        listener: hears how the attack on each shard goes on.
         saved: where verdicts of finished shards are kept, and taken from.
 
     Raises:

@@ -19,8 +19,8 @@ Make = Callable[..., AttackContext]
 Said = list[tuple[int, int, str]]
 
 
-def hear(said: Said, case: Any, context: AttackContext, name: str, **args: object) -> None:
-    attack = attacks.build(AttackSpec(name=name, args=args), "linf")
+def hear(said: Said, case: Any, context: AttackContext, name: str, backend: str | None = None, **args: object) -> None:
+    attack = attacks.build(AttackSpec(name=name, backend=backend, args=args), "linf")
     heard = replace(context, report=lambda finished, robust, stage="": said.append((finished, robust, stage)))
     attack.run(case.model, case.samples, heard)
 
@@ -49,3 +49,14 @@ def test_an_ensemble_says_which_part_is_at_work(linear: Any, context: Make) -> N
     assert all(0 <= finished <= 64 and robust <= left <= 64 for finished, left, _ in said)
     assert said[-1][1] == robust
     assert torch.tensor([left for _, left, _ in said]).diff().le(0).all()  # what is broken stays broken
+
+
+def test_the_official_code_is_named_before_it_is_at_work(linear: Any, context: Make) -> None:
+    said: Said = []
+    eps = Fraction(float(linear.linf.median()) * 1.001)
+    stages = ["apgd-ce", "square"]
+    hear(said, linear, context("linf", eps), "autoattack", "autoattack", version="custom", attacks=stages, n_queries=9)
+    robust = int((linear.linf > float(eps)).sum())
+    assert said[0] == (0, 64, "apgd-ce")
+    assert said[-1] == (64 - robust, robust, "square")
+    assert (64 - said[-2][1], said[-2][1], "square") == said[-2]

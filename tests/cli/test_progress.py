@@ -113,7 +113,7 @@ def test_plain_lines_elsewhere(
     assert any("samples/s, about" in line for line in lines)
 
 
-def test_lines_inside_a_long_ensemble_name_its_part_and_differ(
+def test_lines_inside_a_long_ensemble_name_its_part(
     suite: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "QUIET_SECONDS", 0.0)

@@ -68,6 +68,7 @@ class ReferenceAutoAttack(Attack):
                 alive = robust.nonzero().flatten()
                 if not len(alive):
                     break
+                context.report(len(samples) - len(alive), len(alive), stage)
                 started = time.perf_counter()
                 broken = self._run_stage(stage, model, samples, alive, context, result, log)
                 robust[broken] = False

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.errors import ModelError
 from bench.models.compiled import StaticNetwork
+from bench.models.few_channels import fast_input_gradients
 from bench.models.folded import FoldedNetwork
 from bench.models.graphs import GraphedNetwork
 from bench.models.normalisation import Planes, normalised
@@ -251,7 +252,14 @@ class CountedModel(nn.Module):
             x = normalised(x, self.mean, self.std, self._planes)
         else:
             x = x.clone()  # a network that normalises in place would change the clean images
-        logits: Tensor = (module or self.module)(x)
+        module = module or self.module
+        if not (x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu"):
+            return self._called(module, x)
+        with fast_input_gradients(module):
+            return self._called(module, x)
+
+    def _called(self, module: nn.Module, x: Tensor) -> Tensor:
+        logits: Tensor = module(x)
         return logits
 
     def _pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:

@@ -58,7 +58,7 @@ def search(attack: SearchAttack, model: Target, samples: Samples, context: Attac
     result = state.run()
     if context.precision != "bfloat16":
         return result
-    return search_again(attack, model, samples, context, result, state.close())
+    return search_again(attack, model, samples, context, result, state.close(), survivors=state.robust())
 
 
 class _Search:
@@ -115,8 +115,11 @@ class _Search:
         return self._result()
 
     def _say(self) -> None:
-        robust = self.lanes.samples - int(self.lanes.any(self.kept.broken).sum())
-        self.context.report(self.left // self.lanes.lanes, robust)
+        self.context.report(self.left // self.lanes.lanes, self.robust())
+
+    def robust(self) -> int:
+        """Samples that aren't broken."""
+        return self.lanes.samples - int(self.lanes.any(self.kept.broken).sum())
 
     def _result(self) -> AttackResult:
         """What was found, of each sample in the lane that found most."""
@@ -149,9 +152,8 @@ class _Search:
         if self.attack.minimum_norm:
             distance = self.context.threat_model.distance(kept.best, self.samples.x)
             near = distance <= (1 + CLOSE) * self.context.threat_model.radius
-            unmet = torch.isinf(kept.score)
-            astray = kept.error > CLOSE * kept.scale
-            close = torch.where(unmet, kept.margin > -CLOSE * kept.scale, near | astray)
+            near |= kept.error > CLOSE * kept.scale  # the search was astray
+            close = torch.where(torch.isinf(kept.score), kept.margin > -CLOSE * kept.scale, near)
         else:
             close = kept.margin > -CLOSE * kept.scale
         return ~self.lanes.any(kept.broken) & self.lanes.any(close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
@@ -10,7 +12,14 @@ from bench.attacks.search_attack import SearchAttack
 
 
 def search_again(
-    attack: SearchAttack, model: Target, samples: Samples, context: AttackContext, result: AttackResult, close: Tensor
+    attack: SearchAttack,
+    model: Target,
+    samples: Samples,
+    context: AttackContext,
+    result: AttackResult,
+    close: Tensor,
+    *,
+    survivors: int,
 ) -> AttackResult:
     """Searches the samples that came close once more, in a precision near float32's, and takes what is better.
 
@@ -20,13 +29,18 @@ def search_again(
         samples: all its samples, N of them.
         context: of the first search.
         result: what that found; changed in place.
-        close: which samples came close, shape (N,), bool.
+        close: which samples came close, shape (N,), bool: survivors all.
+        survivors: how many the first search left.
     """
     rows = close.nonzero().flatten()
     if not len(rows):
         return result
     chosen = samples.take(rows)
-    found = attack.run(model, chosen, context.closer(samples.x.device))
+
+    def report(finished: int, robust: int, stage: str = "") -> None:
+        context.report(len(samples) - len(rows) + finished, survivors - len(rows) + robust, stage)
+
+    found = attack.run(model, chosen, replace(context.closer(samples.x.device), report=report))
     before = result.x_adv[rows]
     # Of a stochastic model the shares of draws: one draw would put a worse point in the place of a better one.
     was, now = (

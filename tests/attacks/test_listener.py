@@ -40,6 +40,19 @@ def test_a_long_search_without_news_gives_signs_of_life(
     assert said[-1] == (64, 64, "")
 
 
+def test_a_second_search_counts_those_that_it_leaves_alone(
+    linear: Any, context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: Said = []
+    monkeypatch.setattr(listener, "EVERY_SECONDS", 0.0)
+    eps = Fraction(float(linear.linf.median()) * 0.999)
+    robust = int((linear.linf > float(eps)).sum())
+    assert bool(((linear.linf > float(eps)) & (linear.linf < 1.05 * float(eps))).any())  # near misses
+    hear(said, linear, replace(context("linf", eps), precision="bfloat16"), "pgd", steps=6)
+    assert all(robust <= left <= 64 for _, left, _ in said)
+    assert said[-1] == (64, robust, "")
+
+
 def test_an_ensemble_says_which_part_is_at_work(linear: Any, context: Make) -> None:
     said: Said = []
     eps = Fraction(float(linear.linf.median()) * 1.001)

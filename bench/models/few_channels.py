@@ -54,9 +54,13 @@ def _suitable(network: nn.Module) -> list[nn.Conv2d]:
     for part in network.modules():
         if dynamo is not None and isinstance(part, dynamo.OptimizedModule):
             return []
-        if isinstance(part, nn.Conv2d) and type(part)._conv_forward is nn.Conv2d._conv_forward and _pays(part):
+        if isinstance(part, nn.Conv2d) and _ordinary(part) and _pays(part):
             found.append(part)
     return found
+
+
+def _ordinary(conv: nn.Conv2d) -> bool:
+    return type(conv)._conv_forward is nn.Conv2d._conv_forward and "_conv_forward" not in conv.__dict__
 
 
 def _pays(conv: nn.Conv2d) -> bool:

@@ -218,6 +218,15 @@ def test_few_images_go_the_usual_way(calls: list[tuple[int, ...]]) -> None:
     assert (8, 3, 3, 3) in calls
 
 
+def test_a_convolution_of_somebody_else_stays_theirs() -> None:
+    conv = nn.Conv2d(3, 8, 3, 2, 1).requires_grad_(False)
+    theirs = lambda x, weight, bias: 2 * F.conv2d(x, weight, bias, 2, 1)  # noqa: E731
+    conv._conv_forward = theirs  # type: ignore[method-assign]
+    with fast_input_gradients(conv):
+        assert conv._conv_forward is theirs
+    assert conv._conv_forward is theirs
+
+
 def test_an_error_leaves_the_network_as_it_was() -> None:
     conv = nn.Conv2d(3, 8, 3).requires_grad_(False)
     with pytest.raises(RuntimeError, match="channels"), fast_input_gradients(conv):

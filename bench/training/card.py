@@ -17,6 +17,7 @@ from torch import nn
 from bench import stats
 from bench.datasets.base import Dataset
 from bench.digests import file_digest
+from bench.errors import ModelError
 from bench.metrics import estimates
 from bench.stats import BoolArray
 from bench.store import atomic
@@ -150,13 +151,25 @@ def images_facts(spec: DatasetSpec, images: Dataset) -> ImagesFacts:
     return ImagesFacts(name=spec.name, split=spec.split, images=len(images), sha256=images.digest)
 
 
-def save_weights(path: Path, network: nn.Module) -> None:
+def save_weights(path: Path, network: nn.Module, dtype: str = "float32") -> None:
     """Writes the weights as safetensors; the same weights give the same file.
 
+    Args:
+        path: of the file.
+        network: whose weights they are.
+        dtype: what floating-point numbers are rounded to, ``float32`` or ``float16``.
+
     Raises:
+        ModelError: where a weight is too large for ``float16``.
         StoreError: where the disk is full or not writable.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if dtype == "float16":
+        rounded = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        large = [name for name in tensors if not torch.equal(tensors[name].isfinite(), rounded[name].isfinite())]
+        if large:
+            raise ModelError(f"{large[0]} is too large for float16: save_dtype must be float32")
+        tensors = rounded
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     atomic.write(path, lambda temporary: _write(temporary, content))
 

@@ -124,7 +124,7 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def restore(path: Path, state: State, *, identity: dict[str, str], device: torch.device) -> None:
+def restore(path: Path, state: State, *, identity: dict[str, str], device: torch.device, epochs: int) -> None:
     """Fills a fresh state with what a checkpoint holds.
 
     Args:
@@ -132,6 +132,7 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
         state: of the same recipe, at its start; changed in place.
         identity: what this training is made from; the checkpoint's must be the same.
         device: where the tensors go.
+        epochs: of the recipe; where all are done, the training isn't taken up again, whatever is measured afterwards.
 
     Raises:
         StoreError: where the file can't be read, or belongs to another training.
@@ -152,10 +153,11 @@ def restore(path: Path, state: State, *, identity: dict[str, str], device: torch
     if state.average is not None:
         state.average.load_state_dict(content["average"])
     state.epoch, state.step, state.seconds = content["epoch"], content["step"], content["seconds"]
-    state.threads = [*content["threads"], *(n for n in state.threads if n not in content["threads"])]
     state.tally = Tally(*content["tally"])
-    state.resumed = content["resumed"] + 1
     state.method, state.before, state.stopped = content["method"], content["before"], content["stopped"]
+    over = state.stopped or state.epoch >= epochs
+    state.threads = [*content["threads"], *(n for n in state.threads if n not in content["threads"] and not over)]
+    state.resumed = content["resumed"] + (not over)
     state.best = Best(**content["best"]) if content["best"] is not None else None
 
 

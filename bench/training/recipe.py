@@ -81,6 +81,10 @@ class Recipe(RecipePart):
     )
     grad_clip: float | None = later(None, gt=0, description="largest norm of the gradient; a longer one is shortened")
     compile: bool = later(False, description="whether torch.compile makes the network faster")
+    save_dtype: Literal["float32", "float16"] = later(
+        "float32",
+        description="of the weights in the file; float16 halves it. The card is measured with the rounded weights",
+    )
     validation: Validation | None = later(
         None, description="training images that are held out to choose the best weights and to stop early"
     )

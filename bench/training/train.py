@@ -200,7 +200,7 @@ class _Training:
         self.state = state = loop.fresh(self.recipe, self._first, self.device)
         method = method_of(self.recipe)
         if resume and self.checkpoint.exists():
-            checkpoint.restore(self.checkpoint, state, identity=identity, device=self.device)
+            checkpoint.restore(self.checkpoint, state, identity=identity, device=self.device, epochs=self.recipe.epochs)
             if state.method:
                 method.restore(state.method)
         if self.here.first:
@@ -249,7 +249,7 @@ class _Training:
     def _written(self, name: str, network: nn.Module, facts: TrainingFacts) -> TrainingResult:
         """Weights on disk and their card."""
         weights = self.output / f"{name}.safetensors"
-        card.save_weights(weights, network)
+        card.save_weights(weights, network, self.recipe.save_dtype)
         measuring = Measuring(
             self.recipe,
             self.train_images,

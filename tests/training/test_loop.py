@@ -51,7 +51,7 @@ def fit(recipe: Recipe, images: Dataset, path: Path, *, kill_at: int | None = No
     method, steps = PGD(recipe.method), 0
     state = loop.fresh(recipe, build, CPU)
     if resume:
-        checkpoint.restore(path, state, identity=IDENTITY, device=CPU)
+        checkpoint.restore(path, state, identity=IDENTITY, device=CPU, epochs=recipe.epochs)
     original = method.loss
 
     def loss(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, *, step: Step) -> Outcome:

@@ -40,7 +40,7 @@ def fit(recipe: Recipe, path: Path, *, kill_at: int | None = None, resume: bool 
     architecture = build if recipe.accumulate == 1 else (lambda: mnist_cnn(channels=(2, 4), hidden=8))
     state, saves = loop.fresh(recipe, architecture, CPU), 0
     if resume:
-        checkpoint.restore(path, state, identity={}, device=CPU)
+        checkpoint.restore(path, state, identity={}, device=CPU, epochs=recipe.epochs)
         method.restore(state.method) if state.method else None
     kept = method.state
 

@@ -13,22 +13,25 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
-from bench import datasets
+from bench import datasets, models
 from bench.digests import file_digest
 from bench.errors import Interrupted, ModelError, StoreError
 from bench.models.architectures import building
 from bench.models.architectures.mnist_cnn import mnist_cnn
+from bench.models.base import Setting
 from bench.stats import BoolArray, wilson
 from bench.suites.places import Places
-from bench.suites.spec import DatasetSpec
+from bench.suites.spec import DatasetSpec, ModelSpec
 from bench.training import measure
+from bench.training.card import save_weights
 from bench.training.train import Progress, TrainingResult, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ZOO = Path(__file__).parents[2] / "bench" / "models" / "zoo"
 NAMES = ("mnist_standard", "mnist_fgsm", "mnist_pgd", "mnist_trades", "mnist_mixed")
-CIFAR10 = ("cifar10_small_standard", "cifar10_small_fgsm")
+CIFAR10 = ("cifar10_small_standard", "cifar10_small_fgsm", "cifar10_small_pgd")
 
 
 def run(mini: Path, output: Path, *overrides: str, resume: bool = True) -> TrainingResult:
@@ -86,6 +89,28 @@ def test_the_measurements_do_not_change_the_weights(mini: Path, tmp_path: Path) 
     unwatched = run(mini, tmp_path / "b", "evaluation={samples: 0}")
     assert first.card.weights_sha256 == unwatched.card.weights_sha256
     assert unwatched.card.robust_accuracy == ()
+
+
+def test_weights_in_half_the_bytes_are_measured_as_they_are_saved(mini: Path, tmp_path: Path) -> None:
+    whole, half = run(mini, tmp_path / "a"), run(mini, tmp_path / "b", "save_dtype=float16")
+    assert half.card.weights_bytes < 0.6 * whole.card.weights_bytes
+    before, after = (safetensors.torch.load_file(result.weights) for result in (whole, half))
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor.half() if tensor.is_floating_point() else tensor)
+    spec = ModelSpec.model_validate(f"trained:{half.weights}")
+    model = models.load(spec, Setting("mnist", "linf", 10, (1, 28, 28)), Places(), device=torch.device("cpu"))
+    assert {tensor.dtype for tensor in model.module.parameters()} == {torch.float32}
+    x, y = datasets.load(DatasetSpec(name="mnist", samples=60), Places()).batch(range(60))
+    assert half.card.clean_accuracy.value == pytest.approx(float((model(x).argmax(1) == y).float().mean()))
+
+
+def test_weights_too_large_for_half_the_bytes_are_told(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    with torch.no_grad():
+        network.weight[0, 0] = 1e6
+    with pytest.raises(ModelError, match=r"weight is too large for float16: save_dtype must be float32"):
+        save_weights(tmp_path / "w.safetensors", network, "float16")
+    assert not list(tmp_path.iterdir())
 
 
 SCRIPT = """
@@ -146,6 +171,7 @@ def test_a_training_that_was_killed_while_it_was_measured_measures_the_rest(
     assert resumed.card.weights_sha256 == whole.card.weights_sha256
     old, new = (one.card.model_dump()["robust_accuracy"][0] for one in (whole, resumed))
     assert old | {"seconds": 0} == new | {"seconds": 0}
+    assert resumed.card.training.resumed == 0  # the weights were there
 
 
 def test_the_time_budget_stops_it_saved(mini: Path, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class _Search:
         """whether the images may yet be laid out anew"""
         self.channels_last = False
         self.waiting = list(range(n))
-        self.signs = Signs(self._say)
+        self.signs = Signs(lambda: self.context.report(self.left // self.lanes.lanes, self.robust()))
         self.batch = self._fresh(torch.zeros(0, dtype=torch.int64, device=device), 0)
 
     def run(self) -> AttackResult:
@@ -113,9 +113,6 @@ class _Search:
             self.signs()
         self.looks.any(self.kept.broken)  # nothing that isn't finite goes unseen
         return self._result()
-
-    def _say(self) -> None:
-        self.context.report(self.left // self.lanes.lanes, self.robust())
 
     def robust(self) -> int:
         """Samples that aren't broken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -13,9 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.errors import ModelError
 from bench.models.compiled import StaticNetwork
-from bench.models.few_channels import fast_input_gradients
 from bench.models.folded import FoldedNetwork
 from bench.models.graphs import GraphedNetwork
+from bench.models.input_gradients import fast_input_gradients
 from bench.models.normalisation import Planes, normalised
 
 _RAISED = (
@@ -253,13 +253,9 @@ class CountedModel(nn.Module):
         else:
             x = x.clone()  # a network that normalises in place would change the clean images
         module = module or self.module
-        if not (x.requires_grad and torch.is_grad_enabled() and x.device.type == "cpu"):
-            return self._called(module, x)
-        with fast_input_gradients(module):
-            return self._called(module, x)
-
-    def _called(self, module: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = module(x)
+        on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        with fast_input_gradients(module) if on_cpu and x.requires_grad and torch.is_grad_enabled() else nullcontext():
+            logits: Tensor = module(x)
         return logits
 
     def _pieces(self, x: Tensor, size: int) -> Iterator[Tensor]:

@@ -168,7 +168,9 @@ def save_weights(path: Path, network: nn.Module, dtype: str = "float32") -> None
         rounded = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         large = [name for name in tensors if not torch.equal(tensors[name].isfinite(), rounded[name].isfinite())]
         if large:
-            raise ModelError(f"{large[0]} is too large for float16: save_dtype must be float32")
+            raise ModelError(
+                f"{large[0]} is too large for float16: set save_dtype to float32 and run the same command, the training is kept"
+            )
         tensors = rounded
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     atomic.write(path, lambda temporary: _write(temporary, content))

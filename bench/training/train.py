@@ -305,7 +305,7 @@ class _Training:
     def _identity(self) -> dict[str, str]:
         """What the weights depend on, so that no checkpoint is taken up by another training."""
         return {
-            "recipe": self.recipe.digest(),
+            "recipe": self.recipe.model_copy(update={"save_dtype": "float32"}).digest(),  # they are rounded at the end
             "images": self.train_images.digest,
             "architecture": building.code_digest(self.recipe.architecture, self.recipe.architecture_args),
             "precision": precision.resolved(self.recipe, self.device),

@@ -25,6 +25,7 @@ from bench.stats import BoolArray, wilson
 from bench.suites.places import Places
 from bench.suites.spec import DatasetSpec, ModelSpec
 from bench.training import measure
+from bench.training import train as train_module
 from bench.training.card import save_weights
 from bench.training.train import Progress, TrainingResult, train
 
@@ -108,9 +109,29 @@ def test_weights_too_large_for_half_the_bytes_are_told(tmp_path: Path) -> None:
     network = nn.Linear(2, 2)
     with torch.no_grad():
         network.weight[0, 0] = 1e6
-    with pytest.raises(ModelError, match=r"weight is too large for float16: save_dtype must be float32"):
+    with pytest.raises(ModelError, match=r"weight is too large for float16: set save_dtype to float32"):
         save_weights(tmp_path / "w.safetensors", network, "float16")
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_don_t_fit_cost_no_training(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, real = run(mini, tmp_path / "whole"), train_module.card.save_weights
+
+    def refusing(path: Path, network: nn.Module, dtype: str = "float32") -> None:
+        if dtype == "float16":
+            raise ModelError("too large")
+        real(path, network, dtype)
+
+    monkeypatch.setattr(train_module.card, "save_weights", refusing)
+    with pytest.raises(ModelError, match="too large"):
+        run(mini, tmp_path / "half", "save_dtype=float16")
+    log = (tmp_path / "half" / "mini.log.jsonl").read_text()
+    kept = run(mini, tmp_path / "half", "save_dtype=float32")
+    assert kept.weights.read_bytes() == whole.weights.read_bytes()
+    assert kept.card.recipe_sha256 == whole.card.recipe_sha256
+    assert (
+        tmp_path / "half" / "mini.log.jsonl"
+    ).read_text() == log  # no epoch was done again: its seconds would differ
 
 
 SCRIPT = """

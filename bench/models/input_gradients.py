@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch._C import _functorch
 
 IMAGE_CHANNELS = 4
-"""Up to so many input channels this is faster than the backward pass of a CPU; measured by benchmarks/few_channels.py."""
+"""Up to so many input channels this is faster than the backward pass of a CPU; measured by benchmarks/input_gradients.py."""
 STRIDED_CHANNELS = 8
 """The same of a convolution with a stride."""
 PRODUCTS = 4_000_000
@@ -39,7 +39,7 @@ def fast_input_gradients(network: nn.Module) -> Iterator[None]:
     Args:
         network: may hold such convolutions.
     """
-    changed = [] if torch.compiler.is_compiling() else _suitable(network)
+    changed = _suitable(network)
     for conv in changed:
         conv.__dict__["_conv_forward"] = partial(_convolved, conv)
     try:

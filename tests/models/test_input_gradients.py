@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bench.models import few_channels
-from bench.models.few_channels import PRODUCTS, fast_input_gradients, input_gradient
+from bench.models import input_gradients
+from bench.models.input_gradients import PRODUCTS, fast_input_gradients, input_gradient
 from bench.models.wrapper import CountedModel
 
 PAIRS = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -80,7 +80,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         shapes.append(tuple(weight.shape))
         return input_gradient(gradient, weight, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(few_channels, "input_gradient", noted)
+    monkeypatch.setattr(input_gradients, "input_gradient", noted)
     return shapes
 
 

@@ -1,6 +1,6 @@
-"""What the gradients of bench/models/few_channels.py cost beside those of torch: of single convolutions, and of whole networks.
+"""What the gradients of bench/models/input_gradients.py cost beside those of torch: of convolutions, and of whole networks.
 
-    python benchmarks/few_channels.py [--threads N] [--rounds N]
+    python benchmarks/input_gradients.py [--threads N] [--rounds N]
 
 Each line: milliseconds of torch and of ours (the least of rounds that alternate), and their ratio. Convolutions: the gradient
 at the input alone; networks: a forward and a backward pass down to the images. Drawn images; the networks are those of the
@@ -21,9 +21,9 @@ from attacks import NETWORKS, SHARED, load
 from torch import Tensor
 
 from bench import heap, models
-from bench.models import few_channels
+from bench.models import input_gradients
 from bench.models.base import Setting
-from bench.models.few_channels import input_gradient
+from bench.models.input_gradients import input_gradient
 from bench.models.wrapper import CountedModel
 from bench.suites.places import Places
 from bench.suites.spec import ModelSpec
@@ -33,6 +33,7 @@ CONVOLUTIONS = (
     (256, 1, 28, 32, 5, 1, 2),
     (256, 1, 28, 16, 4, 2, 1),
     (256, 3, 32, 16, 3, 1, 1),
+    (256, 4, 32, 16, 3, 1, 1),
     (256, 3, 32, 8, 3, 2, 1),
     (256, 3, 32, 16, 4, 2, 1),
     (256, 8, 16, 16, 3, 2, 1),
@@ -74,10 +75,10 @@ def convolution(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory
 
 def network(model: CountedModel, x: Tensor, precision: str, rounds: int) -> str:
     """A line for a forward and a backward pass of a network."""
-    suitable = few_channels._suitable
+    suitable = input_gradients._suitable
 
     def both(fast: bool) -> None:
-        few_channels._suitable = suitable if fast else lambda _: []
+        input_gradients._suitable = suitable if fast else lambda _: []
         points = x.clone().requires_grad_()
         with torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext():
             logits = model(points)
@@ -86,7 +87,7 @@ def network(model: CountedModel, x: Tensor, precision: str, rounds: int) -> str:
     try:
         return timed((partial(both, False), partial(both, True)), rounds)
     finally:
-        few_channels._suitable = suitable
+        input_gradients._suitable = suitable
 
 
 def networks() -> list[tuple[str, CountedModel, Tensor]]:

@@ -58,6 +58,8 @@ REFERENCES = (
     ("sgd", "linf", "8/255"),
 )
 """Where the official AutoAttack's verdict on each of the 512 images is known."""
+PASSES = 15
+"""Of the network alone, for a median of what they take."""
 
 
 class Found(NamedTuple):
@@ -138,6 +140,25 @@ class Problem:
                 self.network(x)
             torch.autograd.grad(self.network(x.requires_grad_()).sum(), x)
         print(f"compiled in {time.perf_counter() - started:.0f} s (not part of the times below)", flush=True)
+
+    def alone(self) -> tuple[float, float]:
+        """Seconds that the network alone takes for an image: forward, and forward and backward; medians, in a run's batches.
+
+        With the images' channels last in memory, as ours mostly go.
+        """
+        x = self.samples.x[: self.batch_size].contiguous(memory_format=torch.channels_last)
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        with heap.kept():
+            for _ in range(PASSES + 1):
+                for gradients, taken in seconds.items():
+                    started, here = time.perf_counter(), x.detach().requires_grad_(gradients)
+                    with torch.set_grad_enabled(gradients):
+                        logits = self.network(here)
+                    if gradients:
+                        torch.autograd.grad(logits.sum(), here)
+                    taken.append(time.perf_counter() - started)
+        forward, both = (statistics.median(taken[1:]) / len(x) for taken in seconds.values())
+        return forward, both
 
     def judged(self, x_adv: Tensor) -> Found:
         """The same judge for everybody."""
@@ -245,7 +266,9 @@ def apgd() -> tuple[Problem, dict[str, Contestant]]:
         rest = Problem.__new__(Problem)
         rest.__dict__.update(problem.__dict__, samples=problem.samples.take(left))
         first[left] = rest.ours("apgd_targeted", {"steps": 20}, precision=precision)
-        problem.passes = None  # those of the first attack alone
+        both = zip(problem.passes or (), rest.passes or (), strict=True)
+        forwards, backwards = (one + other * len(left) / len(problem.samples) for one, other in both)
+        problem.passes = forwards, backwards
         return first
 
     here: dict[str, Contestant] = {"apgd": lambda: ours("float32")}
@@ -361,15 +384,19 @@ def compare(name: str, rounds: int, without: list[str]) -> None:
     seconds: dict[str, list[float]] = {one: [] for one in contestants}
     found: dict[str, Found] = {}
     spent: dict[str, str] = {}
+    passes: dict[str, tuple[float, float]] = {}
+    alone: list[tuple[float, float]] = []
     if any(one.endswith("-compiled") for one in contestants):
         problem.compile()
     for _ in range(1 if name in ONCE else rounds):
+        alone.append(problem.alone())
         for one, call in contestants.items():
             started, problem.passes = time.perf_counter(), None
             with contextlib.redirect_stdout(io.StringIO()):
                 x_adv = call()
             seconds[one].append(time.perf_counter() - started)
             if problem.passes is not None:
+                passes[one] = problem.passes
                 spent[one] = f", {problem.passes[0]:.0f} forward and {problem.passes[1]:.0f} backward passes an image"
                 spent[one] += f" ({problem.stages})" if problem.stages else ""
             found[one] = problem.judged(x_adv)
@@ -390,6 +417,13 @@ def compare(name: str, rounds: int, without: list[str]) -> None:
                 f"{differ} verdicts differ",
                 flush=True,
             )
+    forward, both = (statistics.median(times) for times in zip(*alone, strict=True))
+    for one, (forwards, backwards) in passes.items():
+        if one.endswith(("-bfloat16", "-compiled")) or one in peers:
+            continue
+        floor = len(problem.samples) * (backwards * both + max(forwards - backwards, 0) * forward)
+        shares = ", ".join(f"{floor / statistics.median(seconds[peer]):.2f} of {peer}" for peer in peers)
+        print(f"{name}: the network alone, for the passes of {one}: {floor:.1f} s ({shares})", flush=True)
 
 
 def verdicts() -> None:

@@ -6,6 +6,7 @@ and section 3.3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -22,6 +23,8 @@ from bench.attacks.search_attack import Look, SearchAttack
 
 RADII = (3, 2, 1)
 """The radii of a run's phases, in eps; the first two take three tenths of the steps each (section 3.3)."""
+DENSITY = 0.2
+"""Share of the pixels along which the first step of a run goes."""
 CHECK_EVERY = 0.04
 """Share of a phase's steps between its checkpoints."""
 SHRINK = 1.5
@@ -40,6 +43,7 @@ class L1APGD(Attack):
 
     norms: ClassVar[tuple[str, ...]] = ("l1",)
     joint: ClassVar[bool] = True
+    revision: ClassVar[int] = 2
     params: APGDParams | TargetedAPGDParams
 
     def runs(self, num_classes: int) -> int:
@@ -98,11 +102,12 @@ class L1APGD(Attack):
         ball, starts, total = context.threat_model, None, AttackResult.untouched(samples)
         still = torch.ones(len(samples), dtype=torch.bool)
         for factor, steps in self.phases():
-            there = context
+            givens = _Givens(samples.ids, number, target, starts)
             if factor > 1:  # whatever is broken there, the search goes on from the point of the highest loss
-                there = replace(context, threat_model=replace(ball, eps=factor * ball.eps), search="strongest")
-            phase = _Phase(self, steps, _Givens(samples.ids, number, target, starts))
-            found = phase.run(model, samples, there)
+                larger = replace(context, threat_model=replace(ball, eps=factor * ball.eps), search="strongest")
+                found = _EarlyPhase(self, steps, givens).run(model, samples, larger)
+            else:
+                found = _Phase(self, steps, givens).run(model, samples, context)
             total.x_adv = starts = found.x_adv
             total.iterations += found.iterations
             total.forwards += found.forwards
@@ -203,13 +208,19 @@ class _Phase(SearchAttack):
             start = self.givens.starts[rows]
         batch.x_adv = context.threat_model.project(start, batch.x)
         changed = _changed(batch.x_adv, batch.x)
+        density = changed / SHRINK
+        if (
+            self.givens.starts is None
+        ):  # the few pixels of the projected noise say nothing of how many a step should change
+            changed = torch.full_like(changed, math.prod(batch.x.shape[1:]))
+            density = DENSITY * changed
         batch.state = {
             "target": self.givens.target[rows],
             "best": batch.x_adv,
             "gradient": torch.zeros_like(batch.x),
             "best_loss": torch.full_like(changed, -torch.inf),
             "changed": changed,
-            "density": changed / SHRINK,
+            "density": density,
             "size": torch.full_like(changed, context.threat_model.radius),
         }
 
@@ -239,6 +250,12 @@ class _Phase(SearchAttack):
         state["changed"] = torch.where(here, changed, state["changed"])
         mask = per_image(sparser)
         return torch.where(mask, state["best"], batch.x_adv), torch.where(mask, state["gradient"], gradient)
+
+
+class _EarlyPhase(_Phase):
+    """In a larger ball, where no success counts."""
+
+    successes_first: ClassVar[bool] = False
 
 
 @dataclass(slots=True)

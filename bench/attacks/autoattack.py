@@ -74,6 +74,7 @@ class L1AutoAttack(AutoAttack):
     """Under L1: L1-APGD from five starts, and towards five targets (Croce & Hein 2021, arXiv:2103.01208)."""
 
     norms: ClassVar[tuple[str, ...]] = ("l1",)
+    revision: ClassVar[int] = 3
 
     def _stage(self, name: str) -> Attack:
         version = self.params.version

@@ -340,7 +340,9 @@ class _Search:
             kept.take(adversarial & (score > kept.score[place]), place, x, score)
         elif whole:
             score = average if self.random else seen.margin if self.attack.ranked_by == "margin" else seen.loss
-            better = (adversarial & ~was) | ((adversarial == was) & (score > kept.score[place]))
+            better = score > kept.score[place]
+            if self.attack.successes_first or self.random:
+                better = (adversarial & ~was) | ((adversarial == was) & better)
             kept.take(better, place, x, score)
         else:
             kept.take(adversarial & (seen.margin > kept.score[place]), place, x, seen.margin)

@@ -26,6 +26,8 @@ class SearchAttack(Attack):
         any_layout: whether its steps under Linf go pixel by pixel, so that they are as fast in whichever order pixels lie.
         ranked_by: what makes a point of ``strongest`` better than another of its sample: its loss, or its margin where
             the runs of a sample have different losses.
+        successes_first: whether, under ``strongest``, an adversarial point is better than any that isn't; else the loss alone
+            counts, unless the model is stochastic.
     """
 
     joint: ClassVar[bool] = True
@@ -34,6 +36,7 @@ class SearchAttack(Attack):
     chooses_targets: ClassVar[bool] = False
     any_layout: ClassVar[bool] = False
     ranked_by: ClassVar[str] = "loss"
+    successes_first: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -384,3 +384,41 @@ def test_filled_batches_find_a_finding_of_bfloat16_again(linear: Any, context: M
             assert int(once.queries.max()) == 100
             assert torch.equal(result.queries, once.queries)
             assert torch.equal(result.x_adv, once.x_adv)
+
+
+class _Table(nn.Module):
+    """Three logits for each tenth of the brightness; the label is class 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = torch.tensor([[5.0, 0.0, 0.0], [1.0, 1.1, -9.0], [0.01, 0.0, 0.0], [3.0, 0.0, 0.0]])
+        return logits[(10 * x.flatten(1)[:, 0]).round().long()]
+
+
+class _Walk(SearchAttack):
+    """Visits one brightness after the other."""
+
+    uses_gradients = False
+    steps = 3
+
+    def losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        return (nn.functional.cross_entropy(logits, batch.y, reduction="none"),)
+
+    def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
+        batch.x_adv = batch.x.clone()
+
+    def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
+        batch.x_adv = batch.x_adv + 0.1
+
+
+class _ForItsLoss(_Walk):
+    successes_first = False
+
+
+@pytest.mark.parametrize(("attack", "brightness"), [(_Walk, 0.1), (_ForItsLoss, 0.2)])
+def test_a_success_beats_a_higher_loss_unless_the_attack_wants_the_loss(
+    context: Make, attack: type[SearchAttack], brightness: float
+) -> None:
+    samples = Samples(torch.zeros(2, 1, 1, 1), torch.zeros(2, dtype=torch.int64), ("a", "b"))
+    model, here = CountedModel(_Table(), num_classes=3), context("linf", "1/2", search="strongest")
+    result = attack(None).run(model, samples, here)
+    assert result.x_adv.flatten().tolist() == pytest.approx([brightness] * 2)

@@ -13,21 +13,22 @@ from torch import Tensor
 
 from bench.attacks.base import AttackContext
 from bench.attacks.batch import Batch, Seen, per_image, without_label
-from bench.attacks.minimum_norm import MinimumNormAttack, leave, lengths, line_passes
+from bench.attacks.minimum_norm import SURE, MinimumNormAttack, leave, lengths, line_passes
 from bench.attacks.parameters import DeepFoolParams
 from bench.attacks.search_attack import Look
 
 DUAL = {"linf": 1, "l2": 2}
 """Order of the norm that measures gradients, q of equation 10."""
-_SMALLEST = 1e-6
+_SMALLEST = 2 * SURE
 """A logit difference counts as at least this, relative to the largest logit, so that no step stops on the boundary."""
 
 
 class DeepFool(MinimumNormAttack):
-    """Steps to the nearest of the linearised boundaries until the class changes; a sample leaves at its first success."""
+    """Steps to the nearest of the linearised boundaries until the class changes; a sample leaves at its first sure success."""
 
     norms: ClassVar[tuple[str, ...]] = tuple(DUAL)
     chooses_targets: ClassVar[bool] = True
+    revision: ClassVar[int] = 2
     params: DeepFoolParams
 
     @property
@@ -49,7 +50,8 @@ class DeepFool(MinimumNormAttack):
 
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """Algorithm 2: the smallest step to a linearised boundary, added to the others with the overshoot."""
-        dual, smallest = DUAL[context.threat_model.norm], _SMALLEST * seen.logits.abs().amax(1).clamp_min(1.0)
+        dual, scale = DUAL[context.threat_model.norm], seen.logits.abs().amax(1).clamp_min(1.0)
+        smallest = _SMALLEST * scale
         nearest, steepness = torch.full_like(seen.margin, torch.inf), torch.zeros_like(seen.margin)
         gradient = torch.zeros_like(batch.x)
         for difference, towards in zip(seen.losses, seen.gradients, strict=True):
@@ -62,7 +64,7 @@ class DeepFool(MinimumNormAttack):
         batch.state["r"] = batch.state["r"] + per_image(torch.where(steepness > 0, nearest, 0.0)) * move
         moved = batch.x + (1 + self.params.overshoot) * batch.state["r"]
         batch.x_adv = moved.clamp(*context.threat_model.bounds)
-        leave(batch, self, seen.margin > 0)
+        leave(batch, self, seen.margin > SURE * scale)  # another batch shape could turn a smaller one around
 
     def passes(self, num_classes: int) -> tuple[float, float]:
         """A forward pass and a backward pass for each candidate but the label in every step."""

@@ -269,3 +269,20 @@ def test_a_pinned_batch_leaves_l1_nothing_to_chance(
     shuffled = attack.run(linear.model, linear.samples.take(order), here)
     assert torch.equal(whole.x_adv[order], shuffled.x_adv)
     assert torch.equal(whole.backwards[order], shuffled.backwards)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_deepfool_goes_past_the_boundary_where_bounds_stop_its_overshoot(context: Make, norm: str) -> None:
+    class Bright(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = 10 * x.flatten(1).mean(1)
+            return torch.stack([torch.full_like(mean, 8.0), mean], dim=1)
+
+    x = torch.full((7, 1, 4, 4), 0.5)
+    x[:, :, :2] = 1.0  # these can't become brighter, so that every step goes half of the way that is left
+    x[:, :, 2:] += torch.linspace(0, 0.03, 7).view(7, 1, 1, 1)
+    model, here = CountedModel(Bright(), num_classes=2), context(norm, "1", search="strongest")
+    samples = Samples(x, torch.zeros(7, dtype=torch.int64), tuple("abcdefg"))
+    attack = attacks.build(AttackSpec(name="deepfool", args={"line_search": 0}), norm)
+    logits = model(attack.run(model, samples, here).x_adv)
+    assert ((logits[:, 1] - logits[:, 0]) > 1e-5 * 8).all()

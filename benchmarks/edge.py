@@ -43,7 +43,7 @@ LARGEST = {"linf": "1", "l2": "60", "l1": "3072"}
 OFFICIAL = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 TRIAL = 40
 """Repeats with which the edge is looked for."""
-TIMID = (0.2, 0.8)
+BETWEEN = (0.2, 0.8)
 """Shares between which an eps counts as the edge."""
 
 
@@ -104,7 +104,7 @@ def edge(model: CountedModel, samples: Samples, row: int, norm: str, stage: str,
         middle = math.sqrt(low * high)
         ball = threat_models.build(norm, Fraction(middle).limit_denominator(10**6))
         share = ours(model, trial, ball, stage) / TRIAL
-        if TIMID[0] < share < TIMID[1]:
+        if BETWEEN[0] < share < BETWEEN[1]:
             return ball
         low, high = (low, middle) if share > 0.5 else (middle, high)
     return None

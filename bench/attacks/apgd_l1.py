@@ -209,9 +209,7 @@ class _Phase(SearchAttack):
         batch.x_adv = context.threat_model.project(start, batch.x)
         changed = _changed(batch.x_adv, batch.x)
         density = changed / SHRINK
-        if (
-            self.givens.starts is None
-        ):  # the few pixels of the projected noise say nothing of how many a step should change
+        if self.givens.starts is None:  # the few pixels of projected noise don't say how many a step should change
             changed = torch.full_like(changed, math.prod(batch.x.shape[1:]))
             density = DENSITY * changed
         batch.state = {

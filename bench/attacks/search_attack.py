@@ -27,7 +27,7 @@ class SearchAttack(Attack):
         ranked_by: what makes a point of ``strongest`` better than another of its sample: its loss, or its margin where
             the runs of a sample have different losses.
         successes_first: whether, under ``strongest``, an adversarial point is better than any that isn't; else the loss alone
-            counts, unless the model is stochastic.
+            counts, unless the model is stochastic. That is for parts of an attack: what a whole one gives would hide successes.
     """
 
     joint: ClassVar[bool] = True

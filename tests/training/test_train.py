@@ -129,9 +129,8 @@ def test_weights_that_don_t_fit_cost_no_training(mini: Path, tmp_path: Path, mon
     kept = run(mini, tmp_path / "half", "save_dtype=float32")
     assert kept.weights.read_bytes() == whole.weights.read_bytes()
     assert kept.card.recipe_sha256 == whole.card.recipe_sha256
-    assert (
-        tmp_path / "half" / "mini.log.jsonl"
-    ).read_text() == log  # no epoch was done again: its seconds would differ
+    # No epoch was done again: its seconds would differ.
+    assert (tmp_path / "half" / "mini.log.jsonl").read_text() == log
 
 
 SCRIPT = """

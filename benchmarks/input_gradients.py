@@ -3,8 +3,8 @@
     python benchmarks/input_gradients.py [--threads N] [--rounds N]
 
 Each line: milliseconds of torch and of ours (the least of rounds that alternate), and their ratio. Convolutions: the gradient
-at the input alone; networks: a forward and a backward pass down to the images. Drawn images; the networks are those of the
-package, and those of the test material where BENCH_SHARED_DATA names it.
+at the input alone; networks: a forward and a backward pass down to the images, whose channels lie last in memory, as in most
+attacks. Drawn images; the networks are those of the package, and those of the test material where BENCH_SHARED_DATA names it.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def convolution(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory
 
 def network(model: CountedModel, x: Tensor, precision: str, rounds: int) -> str:
     """A line for a forward and a backward pass of a network."""
+    x = x.contiguous(memory_format=torch.channels_last)
     suitable = input_gradients._suitable
 
     def both(fast: bool) -> None:

@@ -70,11 +70,8 @@ class APGD(SearchAttack):
 
     def begin(self, batch: Batch, ids: Sequence[str], context: AttackContext) -> None:
         """A random point at distance eps, cut with the bounds."""
-        deltas = [
-            context.threat_model.random_direction(batch.x.shape[1:], generator)
-            for generator in generators(batch, ids, context)
-        ]
-        start = batch.x + torch.stack(deltas).to(batch.x)
+        deltas = context.threat_model.random_directions(batch.x.shape[1:], generators(batch, ids, context))
+        start = batch.x + deltas.to(batch.x)
         rows = torch.zeros_like(batch.x[:, 0, 0, 0])
         batch.state = {
             "old": start,

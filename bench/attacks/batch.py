@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+_IMAGES = 4
+"""Dimensions."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -36,6 +39,8 @@ class Batch:
     state: dict[str, Tensor] = field(default_factory=dict)
     youngest: int = 0
     oldest: int = 0
+    _closed: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    """images that :meth:`closed_up` copied and may change in place the next time"""
 
     def __len__(self) -> int:
         return len(self.place)
@@ -61,15 +66,44 @@ class Batch:
         """
         if rows.dtype == torch.bool:
             rows = rows.nonzero().flatten()
+        return self._of(rows, {name: picked(values, rows) for name, values in self._large().items()})
+
+    def closed_up(self, rows: Tensor) -> Batch:
+        """The samples that stay, the last of them in the places of those that left: what :meth:`take` gives, for less.
+
+        On a CPU only the rows that move are copied, of what no step has replaced since the last time; this batch must not be
+        used any more.
+
+        Args:
+            rows: of :func:`closing`.
+        """
+        large = self._large()
+        mine = [name for name, values in large.items() if values is self._closed.get(name) and _fits(values, len(rows))]
+        found = {
+            name: picked(values, rows) for name, values in large.items() if name not in mine
+        }  # they may share memory
+        places = (rows != torch.arange(len(rows), device=rows.device)).nonzero().flatten() if mine else rows
+        for name in mine:
+            large[name].index_copy_(0, places, picked(large[name], rows[places]))
+            found[name] = large[name][: len(rows)]
+        batch = self._of(rows, found)
+        if on_cpu(rows):
+            batch._closed = {name: values for name, values in found.items() if values.dim() == _IMAGES}
+        return batch
+
+    def _large(self) -> dict[str, Tensor]:
+        return {"x": self.x, "x_adv": self.x_adv, **{f"state {name}": values for name, values in self.state.items()}}
+
+    def _of(self, rows: Tensor, large: dict[str, Tensor]) -> Batch:
         return Batch(
             self.place[rows],
             self.run[rows],
             self.iteration[rows],
-            picked(self.x, rows),
+            large["x"],
             self.y[rows],
-            picked(self.x_adv, rows),
+            large["x_adv"],
             None if self.ranking is None else self.ranking[rows],
-            {name: picked(value, rows) for name, value in self.state.items()},
+            {name: large[f"state {name}"] for name in self.state},
             self.youngest,
             self.oldest,
         )
@@ -183,6 +217,48 @@ def picked(values: Tensor, rows: Tensor) -> Tensor:
 def lies_channels_last(values: Tensor) -> bool:
     """Whether they lie in memory with the channels last, and not also in the usual order (as images of one channel do)."""
     return values.dim() == 4 and not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
+
+
+def closing(stays: Tensor) -> Tensor:
+    """Which row comes to each place when some leave: on a CPU the last ones go to the free places, and the others stay.
+
+    Args:
+        stays: bool, shape (B,).
+
+    Returns:
+        int64, one for each row that stays.
+    """
+    rows = stays.nonzero().flatten()
+    if not on_cpu(stays):
+        return rows
+    count = len(rows)
+    before = int(stays[:count].sum())
+    order = torch.arange(count, device=rows.device)
+    order[~stays[:count]] = rows[before:]
+    return order
+
+
+def _fits(values: Tensor, rows: int) -> bool:
+    """Whether so many rows fill at least half of the memory that the values hold."""
+    return 2 * rows * values[:1].nbytes >= values.untyped_storage().nbytes()
+
+
+def flat(images: Tensor, like: Tensor) -> Tensor:
+    """Each image as a row of its pixels, in the order in which those of a batch lie in memory, shape (B, D).
+
+    Args:
+        images: shape (B, C, H, W).
+        like: images of the batch, of the same shape.
+    """
+    return (images.permute(0, 2, 3, 1) if lies_channels_last(like) else images).flatten(1)
+
+
+def unflat(rows: Tensor, like: Tensor) -> Tensor:
+    """The images whose :func:`flat` rows these are, shape (B, C, H, W)."""
+    if not lies_channels_last(like):
+        return rows.view_as(like)
+    count, channels, height, width = like.shape
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def per_image(values: Tensor) -> Tensor:

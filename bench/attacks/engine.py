@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.attacks import ahead
 from bench.attacks.ahead import Ahead
 from bench.attacks.base import AttackContext, AttackResult, Samples, Target
-from bench.attacks.batch import Batch, Seen, lies_channels_last, on_cpu, picked
+from bench.attacks.batch import Batch, Seen, closing, lies_channels_last, on_cpu, picked
 from bench.attacks.checked import keys_of
 from bench.attacks.kept import Kept
 from bench.attacks.lanes import Lanes
@@ -231,13 +231,13 @@ class _Search:
         return seen
 
     def _guessed(self, choice: Ahead, count: int) -> Batch:
-        """The points after the next, of all samples: count - 1 of each."""
+        """The points after the next, of all samples: count - 1 of each. No table of the attack goes beyond the last step."""
         later = self.batch.take(choice.rows(self.batch, count))
         ahead_of = torch.arange(count - 1, device=later.place.device).repeat_interleave(len(self.batch))
         iteration = later.iteration + ahead_of
-        later.iteration = iteration.clamp_max(self.attack.steps - 1)  # no table of the attack goes further
+        later.iteration, later.oldest = iteration.clamp_max(self.attack.steps - 1), later.oldest + count - 1
         self.attack.guess(later, self.context)
-        later.iteration, later.oldest = iteration + 1, later.oldest + count - 1
+        later.iteration = iteration + 1
         return later
 
     def _lay_out(self, seen: Seen) -> Seen:
@@ -319,20 +319,19 @@ class _Search:
         ``strongest``, where an adversarial one beats one that isn't; else the clearest success.
         """
         kept, place = self.kept, batch.place
-        was = kept.broken[place]
-        scale = seen.logits.abs().amax(1).clamp_min(1.0)
         average = seen.margin.clone() if self.random else seen.margin
-        first, size = torch.isinf(kept.margin[place]), seen.margin.abs().clamp_min(1e-6)
-        kept.scale[place] = torch.where(first, size.to(kept.scale.dtype), kept.scale[place])
+        if batch.youngest == 0:
+            first, size = torch.isinf(kept.margin[place]), seen.margin.abs().clamp_min(1e-6)
+            kept.scale[place] = torch.where(first, size.to(kept.scale.dtype), kept.scale[place])
         claims = self.looks.any(seen.margin > 0)
         self.news |= claims
         known = self.verifier(batch, x, seen, self.samples) if claims else None
         kept.margin[place] = torch.maximum(kept.margin[place], seen.margin.to(kept.margin.dtype))
-        adversarial = seen.margin > 0 if known is None else (seen.margin > 0) & known
-        inside = adversarial
         whole = self.context.search == "strongest" or self.random
         if not claims and (self.attack.minimum_norm or not whole):
             return
+        was = kept.broken[place]
+        adversarial = inside = seen.margin > 0 if known is None else (seen.margin > 0) & known
         if self.attack.minimum_norm:
             distance = self.context.threat_model.distance(x, batch.x)
             inside = adversarial & (distance <= self.context.threat_model.radius)
@@ -348,6 +347,7 @@ class _Search:
             kept.take(adversarial & (seen.margin > kept.score[place]), place, x, seen.margin)
         kept.broken[place] = was | inside
         if self.context.search == "first_success":
+            scale = seen.logits.abs().amax(1).clamp_min(1.0)
             kept.settled[place] |= inside & kept.sure[place] & (seen.margin > HAIRLINE * scale)
             if claims:
                 kept.settled = self.lanes.shared(kept.settled)
@@ -362,8 +362,8 @@ class _Search:
             stepping = (batch.iteration < self.attack.steps) & ~over
             if not bool(stepping.all()):
                 fresh = self._retire(~stepping)
-                self.batch = batch = batch.take(stepping)
-                seen = seen.take(stepping)
+                seen = seen.take(rows := closing(stepping))
+                self.batch = batch = batch.closed_up(rows)
             batch.oldest = min(batch.oldest, self.attack.steps - 1)
         self.news = False
         if len(batch):
@@ -375,7 +375,7 @@ class _Search:
                 if bool(ended.any()):  # the point after the last step isn't evaluated, or the step looked and succeeded
                     more = self._retire(ended)
                     fresh = more if fresh is None else fresh if more is None else fresh.joined(more)
-                    self.batch = batch.take(~ended)
+                    self.batch = batch.closed_up(closing(~ended))
         if fresh is not None:
             self.batch = self.batch.joined(fresh)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.attacks.apgd import targets
 from bench.attacks.base import AttackContext
-from bench.attacks.batch import Batch, Seen, on_cpu, per_image, without_label
+from bench.attacks.batch import Batch, Seen, flat, on_cpu, per_image, unflat, without_label
 from bench.attacks.hyperplane import to_hyperplane
 from bench.attacks.losses import target_margin
 from bench.attacks.parameters import FABParams, TargetedFABParams
@@ -32,6 +32,7 @@ class FAB(SearchAttack):
     """
 
     norms: ClassVar[tuple[str, ...]] = tuple(DUAL)
+    any_layout: ClassVar[bool] = True
     minimum_norm: ClassVar[bool] = True
     last_look: ClassVar[bool] = False
     fine: ClassVar[bool] = True  # it walks along the boundary, where margins are small
@@ -63,16 +64,15 @@ class FAB(SearchAttack):
         batch.x_adv = batch.x.clone()
         later = self.restart(batch) > 0
         if bool(later.any()):
-            shape = batch.x.shape[1:]
-            deltas = [context.threat_model.random_direction(shape, one) for one in generators(batch, ids, context)]
-            moved = (batch.x + 0.5 * torch.stack(deltas).to(batch.x)).clamp(*context.threat_model.bounds)
+            deltas = context.threat_model.random_directions(batch.x.shape[1:], generators(batch, ids, context))
+            moved = (batch.x + 0.5 * deltas.to(batch.x)).clamp(*context.threat_model.bounds)
             batch.x_adv = torch.where(per_image(later), moved, batch.x)
 
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
         """Projects the point and the clean image onto the linearised boundary, mixes both, and looks there."""
         norm, bounds = context.threat_model.norm, context.threat_model.bounds
-        value, weight = nearest(seen, norm)
-        x, x_adv = batch.x.flatten(1), batch.x_adv.flatten(1)
+        value, weight = nearest(seen, norm, batch.x)
+        x, x_adv = flat(batch.x, batch.x), flat(batch.x_adv, batch.x)
         at_x = value + (x - x_adv).mul_(weight).sum(1)
         if on_cpu(x):
             to_x_adv = to_hyperplane(x_adv, weight, value, norm, bounds)
@@ -84,7 +84,7 @@ class FAB(SearchAttack):
         alpha = (a / (a + b)).clamp_max(self.params.alpha_max)[:, None]
         eta = self.params.eta
         there = torch.lerp(x_adv.add(to_x_adv, alpha=eta), x.add(to_x, alpha=eta), alpha).clamp_(*bounds)
-        there = there.view_as(batch.x)
+        there = unflat(there, batch.x)
         broken = look(there).margin > 0
         batch.x_adv = torch.lerp(batch.x, there, per_image(torch.where(broken, self.params.beta, 1.0)))
 
@@ -124,9 +124,15 @@ class TargetedFAB(FAB):
         return 2 * (forwards - ranking) + ranking, backwards
 
 
-def nearest(seen: Seen, norm: str) -> tuple[Tensor, Tensor]:
-    """The linearised boundary that is nearest in the norm: its values, shape (B,), and its normals, shape (B, D)."""
-    gradients = [gradient.flatten(1) for gradient in seen.gradients]
+def nearest(seen: Seen, norm: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The linearised boundary that is nearest in the norm: its values, shape (B,), and its normals as :func:`flat` rows.
+
+    Args:
+        seen: what a pass showed.
+        norm: of the distance.
+        x: images of the batch.
+    """
+    gradients = [flat(gradient, x) for gradient in seen.gradients]
     if len(gradients) == 1:
         return seen.loss, gradients[0]
     dual = [torch.linalg.vector_norm(gradient, ord=DUAL[norm], dim=1) for gradient in gradients]

@@ -71,14 +71,23 @@ def _root(gain: Tensor, limit: Tensor, wanted: Tensor) -> Tensor:
     """The smallest m >= 0 with ``sum(gain * min(m, limit)) >= wanted``; where there is none, one beyond every limit that
     gains anything, shape (N,).
     """
-    multiplier = wanted / gain.sum(1).clamp_min(_TINY)
+    return _risen(wanted / gain.sum(1).clamp_min(_TINY), gain, limit, wanted)
+
+
+def _risen(multiplier: Tensor, gain: Tensor, limit: Tensor, wanted: Tensor) -> Tensor:
+    """The root, by Newton's steps from a multiplier that isn't above it, which may be changed in place."""
     cheap = on_cpu(gain)
     for step in range(NEWTON_STEPS):
         reached = torch.minimum(limit, multiplier[:, None])
         missing = wanted - (gain * reached).sum(1)
         more = missing > CLOSE_ENOUGH * wanted
-        if cheap and not bool(more.any()):
-            break
+        if cheap:
+            left = more.nonzero().flatten()
+            if 2 * len(left) < len(more):  # the others are there
+                if len(left):
+                    few = (values.index_select(0, left) for values in (multiplier, gain, limit, wanted))
+                    multiplier[left] = _risen(*few)
+                break
         slope = (limit - reached).sign_().mul_(gain).sum(1)
         more &= slope > 0
         if (cheap or step % _BETWEEN_LOOKS == 1) and not bool(more.any()):

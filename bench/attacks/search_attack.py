@@ -23,7 +23,7 @@ class SearchAttack(Attack):
         last_look: whether the point after the last step is evaluated, too.
         uses_gradients: whether a pass needs gradients.
         chooses_targets: whether it needs the classes ranked by clean logit (``Batch.ranking``).
-        any_layout: whether its steps under Linf go pixel by pixel, so that they are as fast in whichever order pixels lie.
+        any_layout: whether its steps under Linf are right and as fast in whichever order the pixels of a batch lie in memory.
         ranked_by: what makes a point of ``strongest`` better than another of its sample: its loss, or its margin where
             the runs of a sample have different losses.
         successes_first: whether, under ``strongest``, an adversarial point is better than any that isn't; else the loss alone
@@ -82,7 +82,10 @@ class SearchAttack(Attack):
 
     @abstractmethod
     def step(self, batch: Batch, seen: Seen, look: Look, context: AttackContext) -> None:
-        """One step of each sample: sets ``batch.x_adv`` and its state anew, given what the pass showed."""
+        """One step of each sample: sets ``batch.x_adv`` and its state anew, given what the pass showed.
+
+        What it needs later belongs in ``batch.state``: rows leave and move between the steps, and with them what is there.
+        """
 
     def guesses(self, context: AttackContext) -> bool:
         """Whether :meth:`guess` knows where a sample goes next that doesn't improve."""

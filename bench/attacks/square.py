@@ -75,10 +75,9 @@ class Square(SearchAttack):
         count, channels, _, width = batch.x.shape
         box = context.threat_model.box(batch.x)
         if box is not None:
-            low, high = batch.state["low"], batch.state["high"] = box
+            low, high = box
             batch.state |= {
-                "row": torch.zeros_like(keys),
-                "column": torch.zeros_like(keys),
+                "first": torch.zeros_like(keys),
                 "side": torch.ones_like(keys),
             }
             up = uniform(keys, torch.zeros_like(keys), channels * width) < 0.5
@@ -92,11 +91,11 @@ class Square(SearchAttack):
         state = batch.state
         better = seen.loss > state["best_loss"]
         state["best_loss"] = torch.where(better, seen.loss, state["best_loss"])
-        if "low" in state:
+        if "side" in state:
             x_adv = batch.x_adv.contiguous()
             if not batch.all_new():
                 self._settle(batch, x_adv, better)
-            batch.x_adv = self._square(batch, x_adv)
+            batch.x_adv = self._square(batch, x_adv, context)
         else:
             state["best"] = torch.where(better.view(-1, 1, 1, 1), batch.x_adv, state["best"])
             share = self.there(self.shares, batch.x.device)[batch.iteration]
@@ -108,43 +107,59 @@ class Square(SearchAttack):
 
     def guess(self, batch: Batch, context: AttackContext) -> None:
         """Another square on the best point."""
-        batch.x_adv = self._square(batch, batch.state["best"].clone(memory_format=torch.contiguous_format))
+        batch.x_adv = self._square(batch, batch.state["best"].clone(memory_format=torch.contiguous_format), context)
 
-    def _square(self, batch: Batch, x_adv: Tensor) -> Tensor:
+    def _square(self, batch: Batch, x_adv: Tensor, context: AttackContext) -> Tensor:
         """The best points with one square, in each channel, at the top or the bottom of what eps allows."""
         state, (count, channels, height, width) = batch.state, batch.x.shape
         sides = self._sides(height, width)
         side = state["side"] = self.there(sides, batch.x.device)[batch.iteration]
         draws = uniform(state["key"], batch.iteration + 1, 2 + channels)
-        state["row"], state["column"] = _corner(draws[:, 0], height, side), _corner(draws[:, 1], width, side)
-        places = _places(batch, int(sides[batch.youngest]))
+        state["first"] = _corner(draws[:, 0], height, side) * width + _corner(draws[:, 1], width, side)
+        places = self._places(batch, batch.youngest, batch.oldest)
         up = (draws[:, 2:] < 0.5)[:, :, None].expand(count, channels, places.shape[1] // channels).flatten(1)
-        high, low = (state[name].flatten(1).gather(1, places) for name in ("high", "low"))
+        box = context.threat_model.box(batch.x.flatten(1).gather(1, places))
+        assert box is not None
+        low, high = box
         x_adv.flatten(1).scatter_(1, places, torch.where(up, high, low))
         return x_adv
 
     def _settle(self, batch: Batch, x_adv: Tensor, better: Tensor) -> None:
         """The last square stays where it helped, and is undone where it didn't; only its pixels are touched."""
-        sides = self._sides(*batch.x.shape[2:])
-        places = _places(batch, int(sides[max(batch.youngest - 1, 0)]))
+        places = self._places(batch, batch.youngest - 1, batch.oldest - 1)
         best = batch.state["best"].flatten(1)
         kept = torch.where(better[:, None], x_adv.flatten(1).gather(1, places), best.gather(1, places))
         best.scatter_(1, places, kept)
         x_adv.flatten(1).scatter_(1, places, kept)
 
+    def _places(self, batch: Batch, youngest: int, oldest: int) -> Tensor:
+        """The pixels of each sample's square, shape (B, C * S * S): S is the largest side that may be in the batch.
 
-def _places(batch: Batch, largest: int) -> Tensor:
-    """The pixels of each sample's square, shape (B, C * S * S): S is the largest side that may be in the batch.
+        Samples with a smaller side have pixels twice.
 
-    Samples with a smaller side have pixels twice.
-    """
-    state, (_, channels, height, width) = batch.state, batch.x.shape
-    reach = torch.arange(largest, device=batch.x.device).expand(len(batch), -1)
-    reach = torch.minimum(reach, state["side"][:, None] - 1)
-    rows, columns = state["row"][:, None] + reach, state["column"][:, None] + reach
-    plane = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
-    offsets = torch.arange(channels, device=batch.x.device) * (height * width)
-    return (plane[:, None, :] + offsets[None, :, None]).flatten(1)
+        Args:
+            batch: whose squares they are.
+            youngest: no square was made after an earlier query; below 0, some samples may have none yet.
+            oldest: nor one after a later.
+        """
+        _, channels, height, width = batch.x.shape
+        sides, device = self._sides(height, width), batch.x.device
+        largest, smallest = (int(sides[min(max(query, 0), len(sides) - 1)]) for query in (youngest, oldest))
+        first = batch.state["first"][:, None]
+        if largest == smallest:
+            return first + _square_of(largest, channels, height, width, device)
+        reach = torch.arange(largest, device=device).expand(len(batch), -1)
+        reach = torch.minimum(reach, batch.state["side"][:, None] - 1)
+        plane = (reach[:, :, None] * width + reach[:, None, :]).flatten(1)
+        offsets = torch.arange(channels, device=device) * (height * width)
+        return first + (plane[:, None, :] + offsets[None, :, None]).flatten(1)
+
+
+@cache
+def _square_of(side: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """The pixels of the square at the top left, shape (C * side * side,)."""
+    pixels = torch.arange(channels * height * width, device=device).view(channels, height, width)
+    return pixels[:, :side, :side].flatten()
 
 
 def _side(share: Tensor, height: int, width: int, smallest: int) -> Tensor:

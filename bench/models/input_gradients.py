@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,12 @@ IMAGE_CHANNELS = 4
 """Up to so many input channels this is faster than the backward pass of a CPU; measured by benchmarks/input_gradients.py."""
 STRIDED_CHANNELS = 8
 """The same of a convolution with a stride."""
-PRODUCTS = 4_000_000
+PRODUCTS = 2_000_000
 """Below so many products of a weight and a pixel, the time that Python takes is more than what is gained."""
+_WASTED = 1.05
+"""Where equal padding on both sides makes that many times the blocks that are wanted, padding just enough first is faster."""
+Kept: TypeAlias = dict[tuple[object, ...], tuple[Tensor, Tensor]]
+_kept: WeakKeyDictionary[nn.Conv2d, Kept] = WeakKeyDictionary()
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -83,7 +88,7 @@ def _convolved(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    found: Tensor = _Convolution.apply(x, weight, bias, conv.stride, conv.padding)  # type: ignore[no-untyped-call]
+    found: Tensor = _Convolution.apply(x, weight, bias, conv)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -104,21 +109,19 @@ class _Convolution(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
+        conv: nn.Conv2d,
     ) -> Tensor:
-        ctx.stride, ctx.padding = stride, padding
+        ctx.conv = conv
         ctx.save_for_backward(x, weight)  # what torch's own saves: a network may compute them again, in its own way
-        return F.conv2d(x, weight, bias, stride, padding)
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # Any: torch's interface
         x, weight = ctx.saved_tensors
-        known = {"stride": ctx.stride, "padding": ctx.padding}
-        if torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return input_gradient(gradients[0], weight, x.shape[2:], **known), None, None, None, None
-        return input_gradient(gradients[0], weight, x.shape[2:], **known), None, None, None, None
+        conv: nn.Conv2d = ctx.conv
+        known: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "kept": _kept.setdefault(conv, {})}
+        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+            return input_gradient(gradients[0], weight, x.shape[2:], **known), None, None, None
 
 
 def input_gradient(
@@ -128,6 +131,7 @@ def input_gradient(
     *,
     stride: tuple[int, int],
     padding: tuple[int, int],
+    kept: Kept | None = None,
 ) -> Tensor:
     """The gradient at the input of a convolution.
 
@@ -137,6 +141,7 @@ def input_gradient(
         size: height and width of the input.
         stride: of the convolution, for height and width.
         padding: with zeros, likewise.
+        kept: keeps what is made of the weights until they change.
 
     Returns:
         Shape (N, C, H, W), with the channels last in memory where they are so in ``gradient``.
@@ -144,22 +149,42 @@ def input_gradient(
     channels = weight.shape[1]
     facts = zip(weight.shape[2:], stride, padding, size, gradient.shape[2:], strict=True)
     down, across = (_axis(*one, channels=channels) for one in facts)
-    taps = F.pad(weight, (0, 1, 0, 1))[:, :, down.taps][..., across.taps]  # (K, C, block, kernel, block, kernel)
     last = gradient.is_contiguous(memory_format=torch.channels_last)
-    kernels = taps.permute((2, 4, 1, 0, 3, 5) if last else (1, 2, 4, 0, 3, 5)).flatten(0, 2)
-    if last:
-        kernels = kernels.contiguous(memory_format=torch.channels_last)
-    found = F.conv2d(gradient, kernels, stride=(down.step, across.step), padding=(down.around, across.around))
-    found = found[:, :, down.first : down.first + down.blocks, across.first : across.first + across.blocks]
+    kernels = _kernels(weight, down, across, last, {} if kept is None else kept)
+    strides = down.step, across.step
+    if last and down.wasted * across.wasted > _WASTED:
+        around = 0, 0, *across.sides, *down.sides
+        lying = F.pad(gradient.permute(0, 2, 3, 1), around).permute(0, 3, 1, 2)[:, :, down.skipped :, across.skipped :]
+        found = F.conv2d(lying, kernels, stride=strides)[:, :, : down.blocks, : across.blocks]
+    else:
+        found = F.conv2d(gradient, kernels, stride=strides, padding=(down.around, across.around))
+        found = found[:, :, down.first : down.first + down.blocks, across.first : across.first + across.blocks]
     grid, block = (down.blocks, across.blocks), (down.block, across.block)
     if last:
-        pixels = found.permute(0, 2, 3, 1).reshape(len(found), *grid, *block, channels).transpose(2, 3)
-        placed = pixels.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+        rows = found.permute(0, 2, 3, 1).reshape(len(found), *grid, block[0], -1).transpose(2, 3)
+        placed = rows.reshape(len(found), grid[0] * block[0], grid[1] * block[1], channels).permute(0, 3, 1, 2)
     else:
         pixels = found.reshape(len(found), channels, *block, *grid).permute(0, 1, 4, 2, 5, 3)
         placed = pixels.flatten(4, 5).flatten(2, 3)
     cut: Tensor = placed[:, :, : size[0], : size[1]]
     return cut
+
+
+def _kernels(weight: Tensor, down: _Axis, across: _Axis, last: bool, kept: Kept) -> Tensor:
+    """Those of the convolution that gives the gradient, (block, block, C) of them (C first where the channels aren't last)."""
+    key = weight.dtype, last, id(down), id(across)  # axes are never let go
+    if key in kept:
+        before, kernels = kept[key]
+        if torch.equal(before, weight):  # weights can be changed behind torch's back
+            return kernels
+    with torch.inference_mode(False), torch.no_grad():  # gradients go through them later
+        before = weight.clone()
+        taps = F.pad(before, (0, 1, 0, 1))[:, :, down.taps][..., across.taps]  # (K, C, block, kernel, block, kernel)
+        kernels = taps.permute((2, 4, 1, 0, 3, 5) if last else (1, 2, 4, 0, 3, 5)).flatten(0, 2)
+        if last:
+            kernels = kernels.contiguous(memory_format=torch.channels_last)
+    kept[key] = before, kernels
+    return kernels
 
 
 class _Axis(NamedTuple):
@@ -174,6 +199,12 @@ class _Axis(NamedTuple):
     """padding of the output's gradient"""
     first: int
     """block at which the input begins"""
+    sides: tuple[int, int]
+    """padding before and after that is just enough"""
+    skipped: int
+    """pixels of the output's gradient before the first that is read"""
+    wasted: float
+    """blocks that are computed with ``around``, of those that are wanted"""
     taps: Tensor
     """which of the kernel's weights takes part, for each pixel of a block and each pixel of the output that it reads; one past
     the last where none does"""
@@ -187,8 +218,11 @@ def _axis(kernel: int, stride: int, padding: int, size: int, outputs: int, *, ch
     lowest, highest = -((kernel - 1 - padding) // stride), (block - 1 + padding) // stride
     reads = range(lowest, highest + 1)
     taps = [[pixel + padding - stride * read for read in reads] for pixel in range(block)]
-    around = max(0, -lowest, step * (blocks - 1) + highest - outputs + 1)
+    before, after = max(0, -lowest), max(0, step * (blocks - 1) + highest - outputs + 1)
+    around = max(before, after)
     around += -(around + lowest) % step
+    computed = (outputs + 2 * around - len(reads)) // step + 1
     with torch.inference_mode(False):  # whoever asks first, others may need gradients through it
         known = torch.tensor([[tap if 0 <= tap < kernel else kernel for tap in row] for row in taps])
-    return _Axis(block, blocks, step, around, (around + lowest) // step, known)
+    first = (around + lowest) // step
+    return _Axis(block, blocks, step, around, first, (before, after), max(0, lowest), computed / blocks, known)

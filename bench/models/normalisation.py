@@ -36,4 +36,4 @@ def normalised(x: Tensor, mean: Tensor, std: Tensor, planes: Planes) -> Tensor:
             )
         planes[key] = mean, std
     means, stds = planes[key]
-    return (x - means) / stds
+    return (x - means).div_(stds)

@@ -68,13 +68,13 @@ class ThreatModel(ABC):
 
         Clipping to bounds that hold the clean image never increases the distance from it, so the result is contained.
         """
-        return (x + self.project_ball(x_adv - x)).clamp(*self.bounds)
+        return (x + self.project_ball(x_adv - x)).clamp_(*self.bounds)
 
     def box(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """The smallest and largest allowed value of every pixel where the threat model is a box, else ``None``.
 
         Args:
-            x: clean images, shape (N, C, H, W).
+            x: clean images, or some of their pixels, any shape.
         """
         return None
 
@@ -97,5 +97,12 @@ class ThreatModel(ABC):
             raise ValueError(f"one generator per image: got {len(generators)} for {len(x)}")
         if not generators:
             return x.clone()
-        delta = torch.stack([self.random_delta(x.shape[1:], generator) for generator in generators])
-        return self.project(x + delta.to(device=x.device, dtype=x.dtype), x)
+        return self.project(x + self.random_deltas(x.shape[1:], generators).to(device=x.device, dtype=x.dtype), x)
+
+    def random_deltas(self, shape: torch.Size, generators: list[torch.Generator]) -> Tensor:
+        """:meth:`random_delta` of each generator, shape (N, C, H, W)."""
+        return torch.stack([self.random_delta(shape, generator) for generator in generators])
+
+    def random_directions(self, shape: torch.Size, generators: list[torch.Generator]) -> Tensor:
+        """:meth:`random_direction` of each generator, shape (N, C, H, W)."""
+        return torch.stack([self.random_direction(shape, generator) for generator in generators])

@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 from bench.attacks.apgd import APGD, TargetedAPGD
 from bench.attacks.base import AttackContext, Samples
-from bench.attacks.batch import lies_channels_last, picked
+from bench.attacks.batch import flat, lies_channels_last, picked, unflat
+from bench.attacks.fab import FAB, TargetedFAB
 from bench.attacks.mi_fgsm import MIFGSM
-from bench.attacks.parameters import APGDParams, MIFGSMParams, PGDParams, TargetedAPGDParams
+from bench.attacks.parameters import (
+    APGDParams,
+    FABParams,
+    MIFGSMParams,
+    PGDParams,
+    TargetedAPGDParams,
+    TargetedFABParams,
+)
 from bench.attacks.pgd import PGD
 from bench.attacks.search_attack import SearchAttack
 from bench.models.wrapper import CountedModel
@@ -76,6 +84,38 @@ def test_the_layout_follows_the_gradients_and_changes_no_bit(
     assert torch.equal(found.x_adv, as_ever.x_adv)
     assert torch.equal(found.forwards, as_ever.forwards)
     assert 0 < int((model(found.x_adv).argmax(1) != samples.y).sum()) < len(samples)
+
+
+@pytest.mark.parametrize("attack", [FAB(FABParams(steps=6, restarts=2)), TargetedFAB(TargetedFABParams(steps=6))])
+def test_fab_finds_the_same_in_either_layout(
+    attack: SearchAttack,
+    case: tuple[Watching, Samples],
+    context: Callable[..., AttackContext],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, samples = case
+    how = context("linf", "4/255", search="strongest", batch_size=16)
+    found = attack.run(model, samples, how)
+    assert all(model.layouts[1:])
+    assert found.x_adv.is_contiguous()
+    with monkeypatch.context() as patch:
+        patch.setattr(FAB, "any_layout", False)
+        model.layouts.clear()
+        as_ever = attack.run(model, samples, how)
+    assert not any(model.layouts)
+    torch.testing.assert_close(found.x_adv, as_ever.x_adv, atol=1e-4, rtol=0)
+    assert (model(found.x_adv).argmax(1) != samples.y).all()
+
+
+def test_rows_of_pixels_are_those_of_the_images() -> None:
+    values = torch.rand(4, 3, 2, 5)
+    last = values.contiguous(memory_format=torch.channels_last)
+    for like in (values, last):
+        rows = flat(values, like)
+        assert rows.shape == (4, 30)
+        assert torch.equal(unflat(rows, like), values)
+    assert flat(last, last).data_ptr() == last.data_ptr()
+    assert torch.equal(flat(last, values), values.flatten(1))
 
 
 class Particular(nn.Module):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,6 +115,33 @@ def test_a_model_gives_the_same_logits_and_gradients(layout: torch.memory_format
     assert gradient.stride() == expected.stride()
     torch.testing.assert_close(gradient, expected, atol=1e-7, rtol=1e-5)
     assert not any("_conv_forward" in part.__dict__ for part in network.modules())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_that_change_behind_torchs_back_are_followed(
+    layout: torch.memory_format, calls: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(0)
+    network = Small()
+    model, x = model_of(network), images().contiguous(memory_format=layout)
+    before = plain(model, x)[1]
+    network.first.weight.data.mul_(-2)  # its version stays the same
+    network.second.weight = nn.Parameter(network.second.weight.flip(0), requires_grad=False)
+    found = plain(model, x)[1]
+    assert len(calls) == 4
+    assert not torch.allclose(found, before, atol=1e-4)
+    torch.testing.assert_close(found, plain(network, x)[1], atol=1e-7, rtol=1e-5)
+
+
+def test_what_is_kept_of_a_convolution_goes_with_it(calls: list[tuple[int, ...]]) -> None:
+    network = Small()
+    plain(model_of(network), images())
+    assert len(calls) == 2
+    assert network.first in input_gradients._kept
+    gone = weakref.ref(network.first)
+    del network
+    gc.collect()
+    assert gone() is None
 
 
 def test_bfloat16_goes_through_it_too(calls: list[tuple[int, ...]]) -> None:

@@ -106,6 +106,20 @@ def test_random_start_fills_the_ball(norm: str) -> None:
     assert abs(float((starts - x).mean())) < 0.01
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_draws_for_many_images_are_those_of_each(norm: str) -> None:
+    model, shape = threat_models.build(norm, Fraction(1, 4)), torch.Size((3, 5, 7))
+
+    def drawing() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(number) for number in range(4)]
+
+    assert torch.equal(
+        model.random_deltas(shape, drawing()), torch.stack([model.random_delta(shape, g) for g in drawing()])
+    )
+    expected = torch.stack([model.random_direction(shape, g) for g in drawing()])
+    assert torch.equal(model.random_directions(shape, drawing()), expected)
+
+
 def test_random_start_takes_one_generator_per_image() -> None:
     model: ThreatModel = threat_models.build("l2", Fraction(1))
     with pytest.raises(ValueError, match="got 1 for 2"):

@@ -79,13 +79,13 @@ class Batch:
         """
         large = self._large()
         mine = [name for name, values in large.items() if values is self._closed.get(name) and _fits(values, len(rows))]
-        found = {
-            name: picked(values, rows) for name, values in large.items() if name not in mine
-        }  # they may share memory
-        places = (rows != torch.arange(len(rows), device=rows.device)).nonzero().flatten() if mine else rows
-        for name in mine:
-            large[name].index_copy_(0, places, picked(large[name], rows[places]))
-            found[name] = large[name][: len(rows)]
+        # What is copied may share memory with what is changed after it.
+        found = {name: picked(values, rows) for name, values in large.items() if name not in mine}
+        if mine:
+            places = (rows != torch.arange(len(rows), device=rows.device)).nonzero().flatten()
+            for name in mine:
+                large[name].index_copy_(0, places, picked(large[name], rows[places]))
+                found[name] = large[name][: len(rows)]
         batch = self._of(rows, found)
         if on_cpu(rows):
             batch._closed = {name: values for name, values in found.items() if values.dim() == _IMAGES}

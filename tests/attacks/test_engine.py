@@ -273,6 +273,39 @@ def test_fewer_looks_find_the_same(
         assert torch.equal(found.zero_gradient, expected.zero_gradient)
 
 
+@pytest.mark.parametrize("search", ["first_success", "strongest"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+def test_rows_that_move_in_place_change_nothing(
+    images: tuple[CountedModel, Samples],
+    context: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: SearchAttack,
+    norm: str,
+    search: str,
+) -> None:
+    model, samples = images
+    where = context(norm, "1/60" if norm == "linf" else "1/4", search=search)
+    in_place: list[bool] = []
+    closed_up = Batch.closed_up
+
+    def watched(batch: Batch, rows: Tensor) -> Batch:
+        x = batch.x
+        closed = closed_up(batch, rows)
+        in_place.append(closed.x.data_ptr() == x.data_ptr())
+        return closed
+
+    monkeypatch.setattr(Batch, "closed_up", watched)
+    found = attack.run(model, samples, where)
+    if isinstance(attack, PGD) and search == "first_success":  # of others, few leave at more than one step
+        assert any(in_place)
+    monkeypatch.setattr(Batch, "closed_up", Batch.take)
+    copied = attack.run(model, samples, where)
+    assert torch.equal(found.x_adv, copied.x_adv)
+    for name in ("iterations", "forwards", "backwards"):
+        assert torch.equal(getattr(found, name), getattr(copied, name)), name
+
+
 class _Sick(nn.Module):
     """Gives NaN from one pass on."""
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-_IMAGES = 4
-"""Dimensions."""
-
 
 @dataclass(slots=True)
 class Batch:
@@ -39,7 +36,7 @@ class Batch:
     state: dict[str, Tensor] = field(default_factory=dict)
     youngest: int = 0
     oldest: int = 0
-    _closed: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _closed: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     """images that :meth:`closed_up` copied and may change in place the next time"""
 
     def __len__(self) -> int:
@@ -88,7 +85,7 @@ class Batch:
                 found[name] = large[name][: len(rows)]
         batch = self._of(rows, found)
         if on_cpu(rows):
-            batch._closed = {name: values for name, values in found.items() if values.dim() == _IMAGES}
+            batch._closed = {name: values for name, values in found.items() if values.dim() == 4}
         return batch
 
     def _large(self) -> dict[str, Tensor]:

@@ -29,8 +29,9 @@ PRODUCTS = 2_000_000
 """Below so many products of a weight and a pixel, the time that Python takes is more than what is gained."""
 _WASTED = 1.05
 """Where equal padding on both sides makes that many times the blocks that are wanted, padding just enough first is faster."""
-Kept: TypeAlias = dict[tuple[object, ...], tuple[Tensor, Tensor]]
-_kept: WeakKeyDictionary[nn.Conv2d, Kept] = WeakKeyDictionary()
+KernelCache: TypeAlias = dict[tuple[object, ...], tuple[Tensor, Tensor]]
+"""Weights as they were, and the kernels that were made of them."""
+_caches: WeakKeyDictionary[nn.Conv2d, KernelCache] = WeakKeyDictionary()
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -119,7 +120,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # Any: torch's interface
         x, weight = ctx.saved_tensors
         conv: nn.Conv2d = ctx.conv
-        known: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "kept": _kept.setdefault(conv, {})}
+        known: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "made": _caches.setdefault(conv, {})}
         with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
             return input_gradient(gradients[0], weight, x.shape[2:], **known), None, None, None
 
@@ -131,7 +132,7 @@ def input_gradient(
     *,
     stride: tuple[int, int],
     padding: tuple[int, int],
-    kept: Kept | None = None,
+    made: KernelCache | None = None,
 ) -> Tensor:
     """The gradient at the input of a convolution.
 
@@ -141,7 +142,7 @@ def input_gradient(
         size: height and width of the input.
         stride: of the convolution, for height and width.
         padding: with zeros, likewise.
-        kept: keeps what is made of the weights until they change.
+        made: keeps what is made of the weights until they change.
 
     Returns:
         Shape (N, C, H, W), with the channels last in memory where they are so in ``gradient``.
@@ -150,7 +151,7 @@ def input_gradient(
     facts = zip(weight.shape[2:], stride, padding, size, gradient.shape[2:], strict=True)
     down, across = (_axis(*one, channels=channels) for one in facts)
     last = gradient.is_contiguous(memory_format=torch.channels_last)
-    kernels = _kernels(weight, down, across, last, {} if kept is None else kept)
+    kernels = _kernels(weight, down, across, last, {} if made is None else made)
     strides = down.step, across.step
     if last and down.wasted * across.wasted > _WASTED:
         around = 0, 0, *across.sides, *down.sides
@@ -170,11 +171,11 @@ def input_gradient(
     return cut
 
 
-def _kernels(weight: Tensor, down: _Axis, across: _Axis, last: bool, kept: Kept) -> Tensor:
+def _kernels(weight: Tensor, down: _Axis, across: _Axis, last: bool, made: KernelCache) -> Tensor:
     """Those of the convolution that gives the gradient, (block, block, C) of them (C first where the channels aren't last)."""
     key = weight.dtype, last, id(down), id(across)  # axes are never let go
-    if key in kept:
-        before, kernels = kept[key]
+    if key in made:
+        before, kernels = made[key]
         if torch.equal(before, weight):  # weights can be changed behind torch's back
             return kernels
     with torch.inference_mode(False), torch.no_grad():  # gradients go through them later
@@ -183,7 +184,7 @@ def _kernels(weight: Tensor, down: _Axis, across: _Axis, last: bool, kept: Kept)
         kernels = taps.permute((2, 4, 1, 0, 3, 5) if last else (1, 2, 4, 0, 3, 5)).flatten(0, 2)
         if last:
             kernels = kernels.contiguous(memory_format=torch.channels_last)
-    kept[key] = before, kernels
+    made[key] = before, kernels
     return kernels
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from bench.threat_models.base import ThreatModel
 
-_TINY = 1e-12
-
 
 @dataclass(frozen=True, slots=True)
 class Linf(ThreatModel):
@@ -34,21 +32,20 @@ class Linf(ThreatModel):
 
     def random_delta(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the cube (Madry et al. 2018, arXiv:1706.06083)."""
-        return (2 * torch.rand(shape, generator=generator) - 1) * self.radius
+        return self.random_deltas(shape, [generator])[0]
 
     def random_direction(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Uniform in the cube, scaled until its largest coordinate is eps (Croce & Hein 2020, arXiv:2003.01690)."""
-        delta = 2 * torch.rand(shape, generator=generator) - 1
-        return delta * (self.radius / delta.abs().amax().clamp_min(_TINY))
+        return self.random_directions(shape, [generator])[0]
 
     def random_deltas(self, shape: torch.Size, generators: list[torch.Generator]) -> Tensor:
-        """The same numbers, with less work for each image."""
+        """:meth:`random_delta` of each generator, in one tensor, shape (N, C, H, W)."""
         return _cube(shape, generators).mul_(self.radius)
 
     def random_directions(self, shape: torch.Size, generators: list[torch.Generator]) -> Tensor:
-        """The same numbers, with less work for each image."""
+        """:meth:`random_direction` of each generator, in one tensor, shape (N, C, H, W)."""
         deltas = _cube(shape, generators)
-        largest = deltas.flatten(1).abs().amax(1).clamp_min(_TINY).view(-1, *[1] * len(shape))
+        largest = deltas.flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, *[1] * len(shape))
         return deltas.mul_(self.radius / largest)
 
     def ascend(self, gradient: Tensor) -> Tensor:

@@ -86,7 +86,11 @@ def test_the_layout_follows_the_gradients_and_changes_no_bit(
     assert 0 < int((model(found.x_adv).argmax(1) != samples.y).sum()) < len(samples)
 
 
-@pytest.mark.parametrize("attack", [FAB(FABParams(steps=6, restarts=2)), TargetedFAB(TargetedFABParams(steps=6))])
+@pytest.mark.parametrize(
+    "attack",
+    [FAB(FABParams(steps=6, restarts=2)), TargetedFAB(TargetedFABParams(steps=6))],
+    ids=lambda attack: type(attack).__name__,
+)
 def test_fab_finds_the_same_in_either_layout(
     attack: SearchAttack,
     case: tuple[Watching, Samples],

@@ -137,7 +137,7 @@ def test_what_is_kept_of_a_convolution_goes_with_it(calls: list[tuple[int, ...]]
     network = Small()
     plain(model_of(network), images())
     assert len(calls) == 2
-    assert network.first in input_gradients._kept
+    assert network.first in input_gradients._caches
     gone = weakref.ref(network.first)
     del network
     gc.collect()

@@ -120,6 +120,14 @@ def test_draws_for_many_images_are_those_of_each(norm: str) -> None:
     assert torch.equal(model.random_directions(shape, drawing()), expected)
 
 
+def test_linf_draws_are_those_of_the_formula() -> None:
+    model, shape = threat_models.build("linf", Fraction(1, 4)), torch.Size((3, 5, 7))
+    cube = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(3)) - 1
+    assert torch.equal(model.random_delta(shape, torch.Generator().manual_seed(3)), cube * 0.25)
+    direction = model.random_direction(shape, torch.Generator().manual_seed(3))
+    assert torch.equal(direction, cube * (0.25 / cube.abs().amax()))
+
+
 def test_random_start_takes_one_generator_per_image() -> None:
     model: ThreatModel = threat_models.build("l2", Fraction(1))
     with pytest.raises(ValueError, match="got 1 for 2"):
